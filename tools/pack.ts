@@ -4,7 +4,8 @@
 // Sources keep their paths below dist/ of the package, and `#lib/x.ts` is mapped to `./dist/lib/x.js` by its package.json.
 import { execFileSync } from 'node:child_process';
 import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
+import { parseArgs } from 'node:util';
 
 interface Manifest {
   readonly version: string;
@@ -67,6 +68,9 @@ function pick(names: readonly string[]): Record<string, string> {
   return Object.fromEntries(names.map(name => [name, manifest.dependencies[name] ?? '']));
 }
 
+const { values } = parseArgs({ options: { to: { type: 'string', default: 'dist' } } });
+const target = resolve(values.to);
+
 function build(pack: Package): string {
   const folder = join('dist', pack.folder);
   rmSync(folder, { recursive: true, force: true });
@@ -98,9 +102,9 @@ function build(pack: Package): string {
     files: ['dist', 'proto', 'bin'],
   };
   writeFileSync(join(folder, 'package.json'), `${JSON.stringify(json, null, 2)}\n`);
-  execFileSync('npm', ['pack', '--silent', '--pack-destination', '..'], { cwd: folder, stdio: ['ignore', 'ignore', 'inherit'] });
+  execFileSync('npm', ['pack', '--silent', '--pack-destination', target], { cwd: folder, stdio: ['ignore', 'ignore', 'inherit'] });
   const tarball = `${String(pack.json['name'])}-${manifest.version}.tgz`;
-  return join('dist', tarball);
+  return join(target, tarball);
 }
 
 mkdirSync('dist', { recursive: true });

@@ -34,6 +34,8 @@ export interface ServerOptions {
   readonly port?: number;
   readonly httpPort?: number;
   readonly env?: Readonly<Record<string, string>>;
+  /** The command to run; the checkout's `bin/sluice` unless given. */
+  readonly command?: string;
 }
 
 /** One `sluice standalone`; it can be killed and started again on the same ports and folder. */
@@ -68,7 +70,7 @@ export class ServerProcess {
   /** Resolves when it is ready; rejects with its output when it ends before. */
   async start(): Promise<void> {
     const flags = ['standalone', '--data-dir', this.options.dataDir, '--listen', this.address, '--http-listen', this.httpAddress];
-    const child = spawn(SLUICE, [...flags, ...(this.options.flags ?? [])], {
+    const child = spawn(this.options.command ?? SLUICE, [...flags, ...(this.options.flags ?? [])], {
       stdio: ['ignore', 'pipe', 'pipe'],
       env: { ...process.env, ...this.options.env },
     });
