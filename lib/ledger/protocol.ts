@@ -146,6 +146,8 @@ export interface ReplicaState {
   readonly ackedEnd: Offset | null;
   readonly accepted: AcceptedSeal | null;
   readonly decided: SealValue | null;
+  /** Bytes of the entries that it holds: retention and quotas of a partition that is opened again. */
+  readonly bytes: number;
 }
 
 export type BookieReply =
