@@ -39,6 +39,9 @@ export class BatchBuilder {
   readonly #bytesMax: number;
   #buffer: Buffer;
   #at = 0;
+  /** Of the message that is being appended. */
+  #keyBytes = 0;
+  #payloadBytes = 0;
   /** A value per message, once one has a key. */
   #hashes: Uint32Array | null = null;
   #hashesDiffer = false;
@@ -57,7 +60,7 @@ export class BatchBuilder {
 
   /** `full`: nothing was taken, begin another batch. `keyHash`, where it is known, saves computing it again. */
   append(message: MessageInput, keyHash = -1): 'appended' | 'full' | Failure {
-    const body = messageBytes(message);
+    const body = this.#measure(message);
     const total = 1 + varintBytes(body) + body;
     if (total > MESSAGE_BYTES_MAX) return fail('message_too_large', `the message has ${total} bytes, over ${MESSAGE_BYTES_MAX}`);
     if (this.count > 0 && (this.#at + total > this.#bytesMax || this.count >= BATCH_COUNT_MAX)) return 'full';
@@ -88,16 +91,32 @@ export class BatchBuilder {
     this.#hashesDiffer = false;
   }
 
+  /** Bytes of the Message, without its framing in the batch. */
+  #measure(message: MessageInput): number {
+    const { key, payload, headers, eventTimeMs } = message;
+    let bytes = 0;
+    if (key !== null && key !== undefined) {
+      this.#keyBytes = partBytes(key);
+      bytes += lengthDelimited(this.#keyBytes);
+    }
+    if (payload !== null && payload !== undefined) {
+      this.#payloadBytes = partBytes(payload);
+      bytes += lengthDelimited(this.#payloadBytes);
+    }
+    if (headers !== undefined) for (const header of headers) bytes += lengthDelimited(headerBytes(header));
+    if (eventTimeMs !== null && eventTimeMs !== undefined) bytes += 1 + (eventTimeMs < 0 ? 10 : varintBytes(eventTimeMs));
+    return bytes;
+  }
+
   #fields(message: MessageInput, keyHash: number): void {
     const { key, payload, headers, eventTimeMs } = message;
     let hash = 0;
     if (key !== null && key !== undefined) {
-      this.#part(KEY, key);
-      const keyStart = this.#at - partBytes(key);
-      hash = keyHash >= 0 ? keyHash : murmur2(this.#buffer, keyStart, this.#at);
+      this.#part(KEY, key, this.#keyBytes);
+      hash = keyHash >= 0 ? keyHash : murmur2(this.#buffer, this.#at - this.#keyBytes, this.#at);
     }
     if (hash !== 0 || this.#hashes !== null) this.#addHash(hash);
-    if (payload !== null && payload !== undefined) this.#part(PAYLOAD, payload);
+    if (payload !== null && payload !== undefined) this.#part(PAYLOAD, payload, this.#payloadBytes);
     if (headers !== undefined) for (const header of headers) this.#header(header);
     if (eventTimeMs !== null && eventTimeMs !== undefined) {
       this.#buffer[this.#at++] = EVENT_TIME;
@@ -108,18 +127,19 @@ export class BatchBuilder {
   #header(header: readonly [string, Part]): void {
     this.#buffer[this.#at++] = HEADER;
     this.#at = putVarint(this.#buffer, headerBytes(header), this.#at);
-    this.#part(HEADER_NAME, header[0]);
-    this.#part(HEADER_VALUE, header[1]);
+    this.#part(HEADER_NAME, header[0], partBytes(header[0]));
+    this.#part(HEADER_VALUE, header[1], partBytes(header[1]));
   }
 
-  #part(tag: number, part: Part): void {
-    const bytes = partBytes(part);
+  #part(tag: number, part: Part, bytes: number): void {
     const buffer = this.#buffer;
-    buffer[this.#at++] = tag;
-    this.#at = putVarint(buffer, bytes, this.#at);
-    if (typeof part === 'string') buffer.write(part, this.#at, bytes, 'utf8');
-    else buffer.set(part, this.#at);
-    this.#at += bytes;
+    buffer[this.#at] = tag;
+    const at = putVarint(buffer, bytes, this.#at + 1);
+    // Text of as many bytes as characters is ASCII, which is copied faster as latin1.
+    if (typeof part !== 'string') buffer.set(part, at);
+    else if (part.length === bytes) buffer.write(part, at, 'latin1');
+    else buffer.write(part, at, 'utf8');
+    this.#at = at + bytes;
   }
 
   #addHash(hash: number): void {
@@ -144,14 +164,3 @@ const partBytes = (part: Part): number => (typeof part === 'string' ? Buffer.byt
 const lengthDelimited = (bytes: number): number => 1 + varintBytes(bytes) + bytes;
 const headerBytes = (header: readonly [string, Part]): number =>
   lengthDelimited(partBytes(header[0])) + lengthDelimited(partBytes(header[1]));
-
-/** Of the Message, without its framing in the batch. */
-function messageBytes(message: MessageInput): number {
-  const { key, payload, headers, eventTimeMs } = message;
-  let bytes = 0;
-  if (key !== null && key !== undefined) bytes += lengthDelimited(partBytes(key));
-  if (payload !== null && payload !== undefined) bytes += lengthDelimited(partBytes(payload));
-  if (headers !== undefined) for (const header of headers) bytes += lengthDelimited(headerBytes(header));
-  if (eventTimeMs !== null && eventTimeMs !== undefined) bytes += 1 + (eventTimeMs < 0 ? 10 : varintBytes(eventTimeMs));
-  return bytes;
-}

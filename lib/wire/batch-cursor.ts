@@ -129,12 +129,15 @@ export class BatchCursor {
   }
 
   #eventTime(end: number): boolean {
+    const view = this.#view;
     const start = this.#at + 1;
     if (!this.#passVarint(start, end)) return this.#wrong('has an event time that is no number');
-    let value = 0n;
-    for (let at = start; at < this.#at; at++) value |= BigInt((this.#view[at] ?? 0) & 0x7f) << BigInt(7 * (at - start));
-    this.eventTimeMs = Number(BigInt.asIntN(64, value));
-    return Number.isSafeInteger(this.eventTimeMs) || this.#wrong('has an event time beyond 2^53');
+    const bytes = this.#at - start;
+    let value = 0;
+    for (let at = Math.min(this.#at, start + 9) - 1; at >= start; at--) value = value * 0x80 + ((view[at] ?? 0) & 0x7f);
+    if (bytes === 10) value = negative(view, start);
+    this.eventTimeMs = value;
+    return Number.isSafeInteger(value) || this.#wrong('has an event time beyond 2^53');
   }
 
   /** A field from a later version. Those up to `known` come here only in another wire type, or with a tag longer than it must be. */
@@ -250,4 +253,11 @@ function readTag(view: Buffer, start: number, end: number): number {
 function isName(view: Buffer, start: number, end: number): boolean {
   for (let at = start; at < end; at++) if ((view[at] ?? 0) >= 0x80) return isUtf8(view.subarray(start, end));
   return true;
+}
+
+/** The number in a varint of ten bytes: two's complement in 64 bits. */
+function negative(view: Buffer, start: number): number {
+  let value = 0n;
+  for (let index = 0; index < 10; index++) value |= BigInt((view[start + index] ?? 0) & 0x7f) << BigInt(7 * index);
+  return Number(BigInt.asIntN(64, value));
 }

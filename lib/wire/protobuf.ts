@@ -32,10 +32,11 @@ export class ProtoReader {
   /** Singular fields of the present message that were read, a bit each. */
   #seen = 0;
   #itemsLeft: number;
-  /** Of the messages around the present one. */
+  /** End, seen fields and name of the messages around the present one; the first `#depth` count. */
   readonly #ends: number[] = [];
   readonly #seens: number[] = [];
   readonly #names: string[] = [];
+  #depth = 0;
 
   constructor(view: Buffer, itemsMax: number = REQUEST_ITEMS_MAX) {
     this.#view = view;
@@ -46,21 +47,18 @@ export class ProtoReader {
   /** The number of the next field; 0: the message ends here. */
   next(): number {
     if (this.#at >= this.#end) return 0;
-    const tag = this.#varint('a field number');
-    this.#wire = tag % 8;
-    this.#field = Math.floor(tag / 8);
-    if (this.failure !== null) return 0;
-    if (this.#field === 0 || this.#field > 0x1fff_ffff) {
-      this.refuse('', `has a field number ${this.#field}`);
-      return 0;
-    }
+    const first = this.#view[this.#at] ?? 0;
+    if (first < 8 || first >= 0x80) return this.#longTag();
+    this.#at++;
+    this.#wire = first & 7;
+    this.#field = first >>> 3;
     return this.#field;
   }
 
   /** Records what is wrong with a field of the present message and ends the reading. */
   refuse(name: string, what: string, code: ErrorCode = 'invalid_argument'): void {
     if (this.failure !== null) return;
-    const field = [...this.#names, name].filter(part => part !== '').join('.');
+    const field = [...this.#names.slice(0, this.#depth), name].filter(part => part !== '').join('.');
     this.failure = fail(code, `${field === '' ? 'the message' : field} ${what}`, { field });
     this.#at = 0;
     this.#end = 0;
@@ -181,19 +179,20 @@ export class ProtoReader {
 
   leave(): void {
     if (this.failure !== null) return;
+    const depth = --this.#depth;
     this.#at = this.#end;
-    this.#end = this.#ends.pop() ?? this.#view.length;
-    this.#seen = this.#seens.pop() ?? 0;
-    this.#names.pop();
+    this.#end = this.#ends[depth] ?? 0;
+    this.#seen = this.#seens[depth] ?? 0;
   }
 
   #enter(name: string): void {
     const length = this.#varint(name);
     const start = this.#take(length, name);
     if (start < 0) return;
-    this.#ends.push(this.#end);
-    this.#seens.push(this.#seen);
-    this.#names.push(name);
+    const depth = this.#depth++;
+    this.#ends[depth] = this.#end;
+    this.#seens[depth] = this.#seen;
+    this.#names[depth] = name;
     this.#at = start;
     this.#end = start + length;
     this.#seen = 0;
@@ -264,24 +263,43 @@ export class ProtoReader {
     return this.#longVarint(name);
   }
 
+  #longTag(): number {
+    const tag = this.#varint('');
+    if (this.failure !== null) return 0;
+    this.#wire = tag % 8;
+    this.#field = Math.floor(tag / 8);
+    if (this.#field !== 0 && this.#field <= 0x1fff_ffff) return this.#field;
+    this.refuse('', `has a field number ${this.#field}`);
+    return 0;
+  }
+
   #longVarint(name: string): number {
-    let low = 0;
-    let high = 0;
-    for (let index = 0; index < 10; index++) {
-      if (this.#at >= this.#end) {
-        this.refuse(name, 'is cut off');
-        return 0;
+    const view = this.#view;
+    let at = this.#at;
+    let value = 0;
+    // The first four bytes fit small integers; what follows needs multiplication.
+    for (let shift = 0; shift < 28; shift += 7) {
+      if (at >= this.#end) return this.#noNumber(name, 'is cut off');
+      const byte = view[at++] ?? 0;
+      value |= (byte & 0x7f) << shift;
+      if (byte < 0x80) {
+        this.#at = at;
+        return value;
       }
-      const byte = this.#view[this.#at++] ?? 0;
-      if (index < 4) low += (byte & 0x7f) * 2 ** (7 * index);
-      else high += (byte & 0x7f) * 2 ** (7 * (index - 4));
-      if (byte >= 0x80) continue;
-      const value = low + high * 2 ** 28;
-      if (value <= Number.MAX_SAFE_INTEGER) return value;
-      this.refuse(name, 'is over 2^53 - 1');
-      return 0;
     }
-    this.refuse(name, 'is a number of more than 10 bytes');
+    for (let scale = 2 ** 28; scale <= 2 ** 63; scale *= 0x80) {
+      if (at >= this.#end) return this.#noNumber(name, 'is cut off');
+      const byte = view[at++] ?? 0;
+      value += (byte & 0x7f) * scale;
+      if (byte >= 0x80) continue;
+      this.#at = at;
+      return value <= Number.MAX_SAFE_INTEGER ? value : this.#noNumber(name, 'is over 2^53 - 1');
+    }
+    return this.#noNumber(name, 'is a number of more than 10 bytes');
+  }
+
+  #noNumber(name: string, what: string): number {
+    this.refuse(name, what);
     return 0;
   }
 
