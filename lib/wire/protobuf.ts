@@ -115,11 +115,13 @@ export class ProtoReader {
     return this.#single(name, LENGTH) ? this.#string(name) : '';
   }
 
-  /** The values of a packed repeated field whose elements have `width` bytes. */
+  /** The values of a packed repeated field of `width` bytes each; those of 8 bytes are safe integers. */
   packed(name: string, width: 4 | 8): Buffer {
     const view = this.bytes(name);
     if (view.length % width !== 0) this.refuse(name, `has ${view.length} bytes, no multiple of ${width}`);
-    return view;
+    else if (width === 8)
+      for (let at = 4; at < view.length; at += 8) if (view.readUInt32LE(at) > 0x1f_ffff) this.refuse(name, 'has a value over 2^53 - 1');
+    return this.failure === null ? view : EMPTY;
   }
 
   /** An element of `repeated uint32`, `repeated string`: may come many times, within the bound for the whole message. */
