@@ -5,7 +5,7 @@
 import { assert } from '#lib/types/assert.ts';
 import type { Offset } from '#lib/types/brands.ts';
 import { type Failure, fail } from '#lib/types/errors.ts';
-import { entryBaseOffset, entryCount, entryCumulativeCount, entryEnd } from '#lib/wire/entry.ts';
+import { entryBaseOffset, entryCount, entryCumulativeCount, entryEnd, entryPayload } from '#lib/wire/entry.ts';
 import type { PositionFrame } from '#lib/wire/frames.ts';
 import type { ConsumerIdentity, ConsumerSession, ConsumerSink } from '../partition/api.ts';
 import type { Cursor } from '../partition/core/cursor.ts';
@@ -181,7 +181,8 @@ export class ExclusiveSession implements ConsumerSession {
     let messages = open.length === 0 ? count : 0;
     for (const range of open) messages += range[1];
     this.#creditMessages -= messages;
-    this.#creditBytes -= entry.length;
+    // What the client can count as well: it gives back the bytes of the batches that it has taken.
+    this.#creditBytes -= entryPayload(entry).length;
     this.#sink.deliver(entry, open, this.#host.resetEpoch, 1);
     return entry.length;
   }

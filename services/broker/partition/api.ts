@@ -127,8 +127,9 @@ export interface Partition {
   /** Creates the subscription where that is allowed; resolves once its entry is acknowledged. */
   attach(attach: ConsumerAttach, sink: ConsumerSink): Promise<ConsumerSession | Failure>;
   createSubscription(name: string, type: SubscriptionTypeNumber, start: PositionFrame | null): Promise<SubscriptionStatus | Failure>;
-  seekSubscription(name: string, to: PositionFrame): Promise<SubscriptionStatus | Failure>;
-  deleteSubscription(name: string): Promise<{ kind: 'deleted' } | Failure>;
+  /** `known`: the reset epoch that the caller knows; a newer one refuses the change. Absent: whatever it is. */
+  seekSubscription(name: string, to: PositionFrame, known?: number | null): Promise<SubscriptionStatus | Failure>;
+  deleteSubscription(name: string, known?: number | null): Promise<{ kind: 'deleted' } | Failure>;
   subscriptions(): readonly SubscriptionStatus[];
   status(): PartitionStatusView;
   /** Where a position stands now, in [start, end]. */

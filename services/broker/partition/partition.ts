@@ -23,6 +23,7 @@ import type {
   StoredBatch,
   SubscriptionStatus,
 } from './api.ts';
+import type { PartitionState } from './core/state.ts';
 import type { CursorWriter } from './cursor-writer.ts';
 import { Positions } from './positions.ts';
 import { Publishing } from './publish.ts';
@@ -61,7 +62,7 @@ export interface OwnedPartition extends Partition {
 /** A clean end waits so long for its checkpoint; without it the next owner replays a little more. */
 const CLOSE_WAIT_MS = 2000;
 
-export async function openPartition(deps: PartitionDeps): Promise<OwnedPartition | Failure> {
+export async function openPartition(deps: PartitionDeps): Promise<OpenPartition | Failure> {
   const { world, partition, metadata, settings } = deps;
   const early: { lost: Failure | null; partition: OpenPartition | null } = { lost: null, partition: null };
   const log = await deps.openLog({
@@ -85,7 +86,7 @@ export async function openPartition(deps: PartitionDeps): Promise<OwnedPartition
   return early.partition;
 }
 
-class OpenPartition implements OwnedPartition {
+export class OpenPartition implements OwnedPartition {
   readonly #deps: PartitionDeps;
   readonly #writer: PartitionWriter;
   readonly #catchUp: CatchUp;
@@ -109,6 +110,11 @@ class OpenPartition implements OwnedPartition {
     const { log, state } = writer;
     if (state.start > log.start) background(writer, log.trim(toOffset(state.start)));
     this.#subscriptions.touch();
+  }
+
+  /** What the log has given so far: for looking at, not for changing. */
+  get state(): PartitionState {
+    return this.#writer.state;
   }
 
   onAcked(ackedEnd: number): void {
@@ -142,13 +148,13 @@ class OpenPartition implements OwnedPartition {
     return isFailure(subscription) ? subscription : this.#subscriptions.status(subscription);
   }
 
-  async seekSubscription(name: string, to: PositionFrame): Promise<SubscriptionStatus | Failure> {
-    const subscription = await this.#subscriptions.seek(name, to, null);
+  async seekSubscription(name: string, to: PositionFrame, known: number | null = null): Promise<SubscriptionStatus | Failure> {
+    const subscription = await this.#subscriptions.seek(name, to, known);
     return isFailure(subscription) ? subscription : this.#subscriptions.status(subscription);
   }
 
-  deleteSubscription(name: string): Promise<{ kind: 'deleted' } | Failure> {
-    return this.#subscriptions.delete(name);
+  deleteSubscription(name: string, known: number | null = null): Promise<{ kind: 'deleted' } | Failure> {
+    return this.#subscriptions.delete(name, known);
   }
 
   subscriptions(): readonly SubscriptionStatus[] {

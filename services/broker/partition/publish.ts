@@ -2,7 +2,6 @@
 // anything, and it is accepted exactly when it is appended.
 
 import type { Timer } from '#lib/runtime/ports.ts';
-import { assert } from '#lib/types/assert.ts';
 import { offset as toOffset } from '#lib/types/brands.ts';
 import { type Failure, fail, isFailure } from '#lib/types/errors.ts';
 import { PRODUCER_WINDOW_MAX } from '#lib/types/limits.ts';
@@ -79,8 +78,8 @@ export class Publishing {
     }
     const { epoch, window } = verdict.record;
     const lastSequence = producers.get(opening.name)?.last ?? 0;
-    this.#refuseHeld(opening.name);
     writer.appendControl(verdict.record, lost => reply(lost ?? { kind: 'opened', epoch, lastSequence, window }));
+    this.#endHeld(opening.name);
   }
 
   publish(batch: BatchInput, reply: PublishReply): void {
@@ -91,7 +90,7 @@ export class Publishing {
       return;
     }
     if (batch.producer !== null) {
-      this.#publishInOrder(batch, batch.producer, reply);
+      this.#publishInOrder(batch, batch.producer, reply, true);
       return;
     }
     if (batch.idempotencyId !== '') {
@@ -124,10 +123,10 @@ export class Publishing {
   end(): void {
     this.#timer?.cancel();
     this.#timer = null;
-    for (const name of [...this.#held.keys()]) this.#refuseHeld(name);
+    for (const name of [...this.#held.keys()]) this.#endHeld(name);
   }
 
-  #publishInOrder(batch: BatchInput, producer: NonNullable<BatchInput['producer']>, reply: PublishReply): void {
+  #publishInOrder(batch: BatchInput, producer: NonNullable<BatchInput['producer']>, reply: PublishReply, mayHold: boolean): void {
     const writer = this.#writer;
     const { sequence, prevSequence, crc } = batch;
     const identity: BatchIdentity = {
@@ -147,7 +146,8 @@ export class Publishing {
         this.#answerRepeat(verdict.offset, verdict.count, reply);
         return;
       case 'early':
-        this.#hold(batch, producer.name, reply);
+        if (mayHold) this.#hold(batch, producer.name, reply);
+        else writer.later(() => reply(outOfSequence(batch)));
         return;
       case 'accept': {
         const refusal = this.#noRoom(batch);
@@ -211,16 +211,16 @@ export class Publishing {
     this.#timer ??= writer.world.clock.after(this.#settings.holdMs, this.#onHoldTimer);
   }
 
-  /** The batch with `sequence` has been accepted: the one that waited for it may go. */
+  /** The batch with `sequence` has been accepted: what waited for it may go, repeats of one batch too. */
   #releaseAfter(name: string, sequence: number): void {
     const held = this.#held.get(name);
-    const index = held?.findIndex(({ batch }) => batch.prevSequence === sequence) ?? -1;
-    if (held === undefined || index < 0) return;
-    const [next] = held.splice(index, 1);
-    assert(next !== undefined, 'the batch that was found is there');
-    this.#heldBytes -= next.bytes;
-    if (held.length === 0) this.#held.delete(name);
-    this.publish(next.batch, next.reply);
+    const ready = held?.filter(({ batch }) => batch.prevSequence === sequence) ?? [];
+    if (held === undefined || ready.length === 0) return;
+    this.#keepHeld(
+      name,
+      held.filter(item => !ready.includes(item)),
+    );
+    for (const item of ready) this.#judgeHeld(item);
   }
 
   /** What waited long enough, or for nothing, is judged once more; early is then out of sequence. */
@@ -231,24 +231,35 @@ export class Publishing {
     for (const [name, held] of this.#held) {
       const over = held.filter(({ untilMs }) => untilMs <= now);
       const rest = held.filter(({ untilMs }) => untilMs > now);
-      if (rest.length === 0) this.#held.delete(name);
-      else this.#held.set(name, rest);
+      this.#keepHeld(name, rest);
       for (const { untilMs } of rest) nextMs = Math.min(nextMs, untilMs);
-      for (const item of over) this.#refuse(item);
+      for (const item of over) this.#judgeHeld(item);
     }
     if (nextMs < Number.POSITIVE_INFINITY) this.#timer = this.#writer.world.clock.after(Math.max(1, nextMs - now), this.#onHoldTimer);
   };
 
-  #refuseHeld(name: string): void {
+  #endHeld(name: string): void {
     const held = this.#held.get(name);
     this.#held.delete(name);
-    for (const item of held ?? []) this.#refuse(item);
+    for (const item of held ?? []) this.#judgeHeld(item);
   }
 
-  #refuse({ batch, reply, bytes }: Held): void {
-    this.#heldBytes -= bytes;
-    const detail = { producer: batch.producer?.name ?? '' };
-    const refusal = fail('out_of_sequence', `sequence ${batch.sequence} came, and ${batch.prevSequence} before it did not`, detail);
-    this.#writer.later(() => reply(refusal));
+  #keepHeld(name: string, held: Held[]): void {
+    if (held.length === 0) this.#held.delete(name);
+    else this.#held.set(name, held);
   }
+
+  /** A batch that is no longer held is judged as it stands now: its predecessor may be there, or it may be a repeat. */
+  #judgeHeld({ batch, reply, bytes }: Held): void {
+    this.#heldBytes -= bytes;
+    const { producer } = batch;
+    const over = this.#writer.refusal;
+    if (over !== null || producer === null) this.#writer.later(() => reply(over ?? fail('internal', 'only batches of producers are held')));
+    else this.#publishInOrder(batch, producer, reply, false);
+  }
+}
+
+function outOfSequence(batch: BatchInput): Failure {
+  const detail = { producer: batch.producer?.name ?? '' };
+  return fail('out_of_sequence', `sequence ${batch.sequence} came, and ${batch.prevSequence} before it did not`, detail);
 }

@@ -169,11 +169,7 @@ export class Subscriptions implements CursorSource {
     const subscription = writer.state.subscriptions.get(name);
     if (subscription === undefined) return gone(name);
     if (writer.refusal !== null) return writer.refusal;
-    if (known !== null && known !== subscription.resetEpoch)
-      return fail('changed', `subscription ${name} was changed @${subscription.resetEpoch}, after @${known}`, {
-        subscription: name,
-        resetEpoch: String(subscription.resetEpoch),
-      });
+    if (known !== null && known !== subscription.resetEpoch) return changedSince(subscription, known);
     const at = writer.state.end;
     writer.appendControl({ kind: 'sought', name, ...placeAtEnd(writer.state, place) }, null);
     this.#cursors.touch(this);
@@ -184,10 +180,12 @@ export class Subscriptions implements CursorSource {
     return subscription;
   }
 
-  async delete(name: string): Promise<{ kind: 'deleted' } | Failure> {
+  async delete(name: string, known: number | null): Promise<{ kind: 'deleted' } | Failure> {
     const writer = this.#writer;
     if (writer.refusal !== null) return writer.refusal;
-    if (!writer.state.subscriptions.has(name)) return gone(name);
+    const subscription = writer.state.subscriptions.get(name);
+    if (subscription === undefined) return gone(name);
+    if (known !== null && known !== subscription.resetEpoch) return changedSince(subscription, known);
     const at = writer.appendControl({ kind: 'unsubscribed', name }, null);
     this.#sessions.get(name)?.end(fail('subscription_not_found', `subscription ${name} has been deleted`, { subscription: name }));
     const lost = await this.#durable(at);
@@ -328,6 +326,12 @@ export class Subscriptions implements CursorSource {
     if (offset < writer.acked && writer.over === null) return Promise.resolve(null);
     return new Promise(resolve => writer.whenAllAcked(resolve));
   }
+}
+
+function changedSince(subscription: Subscription, known: number): Failure {
+  const { name, resetEpoch } = subscription;
+  const detail = { subscription: name, resetEpoch: String(resetEpoch) };
+  return fail('changed', `subscription ${name} was changed @${resetEpoch}, after @${known}`, detail);
 }
 
 function gone(name: string): Failure {

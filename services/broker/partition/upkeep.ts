@@ -73,7 +73,8 @@ export class Upkeep {
     this.#checkpointIfDue(nowMs);
     this.#recount();
     this.#subscriptions.touch();
-    writer.state.counts.forgetBelow(writer.state.lowestCursor());
+    // What is not acknowledged yet cannot be read from the log either: its counts must stay.
+    writer.state.counts.forgetBelow(Math.min(writer.state.lowestCursor(), writer.acked));
   }
 
   /** More of a checkpoint may be appended. */

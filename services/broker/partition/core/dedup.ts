@@ -215,8 +215,13 @@ export class Producers {
     return buckets;
   }
 
+  /** The producers of one bucket as JSON; they count as unchanged from here on. */
   encode(bucket: number): readonly unknown[] {
     this.#dirty &= ~(1 << bucket);
+    return this.peek(bucket);
+  }
+
+  peek(bucket: number): readonly unknown[] {
     const producers: unknown[] = [];
     for (const producer of this.#byName.values()) if (bucketOf(producer.name) === bucket) producers.push(producer.encode());
     return producers;

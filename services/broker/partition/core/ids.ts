@@ -56,6 +56,11 @@ export class IdempotencyIds {
     while ((this.#segments[0]?.newestMs ?? Infinity) < oldestMs) this.#dropOldest();
   }
 
+  /** All that is remembered, oldest first. */
+  entries(): IterableIterator<[string, StoredId]> {
+    return this.#known.entries();
+  }
+
   /** Segment number → changed since it was last taken. */
   *segments(): IterableIterator<readonly [number, boolean]> {
     for (const segment of this.#segments) yield [segment.number, segment.dirty];

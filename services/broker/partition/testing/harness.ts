@@ -1,7 +1,8 @@
 // One partition over a log in memory, a metadata store in memory and a clock that the test moves: what tests of this folder share.
 
 import { MemoryStore } from '#lib/metadata/memory.ts';
-import type { Logger } from '#lib/runtime/ports.ts';
+import type { MetadataStore } from '#lib/metadata/store.ts';
+import type { Clock, Logger } from '#lib/runtime/ports.ts';
 import { type SimWorld, simWorld } from '#lib/runtime/sim/world.ts';
 import { assert } from '#lib/types/assert.ts';
 import type { Offset } from '#lib/types/brands.ts';
@@ -10,9 +11,10 @@ import { crc32c } from '#lib/wire/crc32c.ts';
 import { entryBaseOffset, entryCount, entryPayload } from '#lib/wire/entry.ts';
 import { ReadAhead } from '../../cache/read-ahead.ts';
 import { TailCache } from '../../cache/tail-cache.ts';
+import type { LogEvents, PartitionLog } from '../../log/api.ts';
 import type { BatchInput, ConsumerIdentity, ConsumerSession, ConsumerSink, EffectivePolicies, StoredBatch } from '../api.ts';
 import { CursorWriter } from '../cursor-writer.ts';
-import { type OwnedPartition, openPartition } from '../partition.ts';
+import { type OpenPartition, openPartition } from '../partition.ts';
 import { PARTITION_DEFAULTS, type PartitionSettings } from '../settings.ts';
 import { MemoryStorage } from './memory-log.ts';
 
@@ -25,17 +27,28 @@ export interface Harness {
   readonly cursorWriter: CursorWriter;
   readonly tailCache: TailCache;
   readonly settings: PartitionSettings;
-  partition: OwnedPartition;
+  partition: OpenPartition;
   /** Lets everything happen that needs no time, without acknowledging. */
   settle(): Promise<void>;
   /** Acknowledges all that is pending, again and again, until nothing is. */
   flush(): Promise<void>;
   advance(ms: number): Promise<void>;
   /** The next owner takes over; of what is in flight the first `surviving` entries are kept. */
-  takeOver(surviving?: number): Promise<OwnedPartition | Failure>;
+  takeOver(surviving?: number): Promise<OpenPartition | Failure>;
+}
+
+/** What a test may replace before the partition is opened. */
+export interface Wrapped {
+  readonly storage: MemoryStorage;
+  readonly metadata: MetadataStore;
+  readonly clock: Clock;
+  /** Those of the newest log. */
+  events(): LogEvents | null;
+  wrapLog(log: PartitionLog): PartitionLog;
 }
 
 export interface HarnessOptions {
+  readonly wrap?: (wrapped: Wrapped) => Wrapped;
   readonly seed?: number;
   readonly settings?: Partial<PartitionSettings>;
   readonly policies?: EffectivePolicies;
@@ -48,14 +61,20 @@ export async function openHarness(options: HarnessOptions = {}): Promise<Harness
   const storage = new MemoryStorage();
   const metadata = new MemoryStore(world.clock);
   const settings = { ...PARTITION_DEFAULTS, ...options.settings };
-  const cursorWriter = new CursorWriter(world, metadata);
+  const latest: { events: LogEvents | null } = { events: null };
+  const plain: Wrapped = { storage, metadata, clock: world.clock, events: () => latest.events, wrapLog: log => log };
+  const wrapped = options.wrap?.(plain) ?? plain;
+  const cursorWriter = new CursorWriter(world, wrapped.metadata);
   const tailCache = new TailCache(options.tailBytes ?? 1 << 20);
   const open = (surviving?: number) =>
     openPartition({
       world,
       partition: storage.partition,
-      openLog: async events => storage.open(events, surviving),
-      metadata,
+      openLog: async events => {
+        latest.events = events;
+        return wrapped.wrapLog(storage.open(events, surviving));
+      },
+      metadata: wrapped.metadata,
       tailCache,
       readAhead: new ReadAhead(1 << 20),
       cursorWriter,
