@@ -3,7 +3,7 @@ import { parse } from 'yaml';
 import { type ConfigInput, checkConfigFile, describeSource, loadConfig } from './load.ts';
 import { nearestName } from './nearest.ts';
 import { renderExample, renderFlags, renderReference, showConfig } from './render.ts';
-import { type ConfigOf, defineSchema } from './schema.ts';
+import { type ConfigOf, defaultsOf, defineSchema } from './schema.ts';
 import { type Address, formatAddress, formatBytes, formatDuration, parseAddress, parseBytes, parseDuration } from './units.ts';
 
 const schema = defineSchema(
@@ -81,6 +81,7 @@ describe('types and defaults', () => {
       password: null,
       node: 'a',
     });
+    expect(defaultsOf(schema)).toEqual(config);
     expect(Object.isFrozen(config)).toBe(true);
     expect(Object.isFrozen(config.listen)).toBe(true);
     expect(sources.retention).toEqual({ kind: 'default' });

@@ -4,7 +4,18 @@
 
 import { isMap, isScalar, LineCounter, type Node, parseDocument, type Scalar } from 'yaml';
 import { nearestName } from './nearest.ts';
-import { allowedOf, type ConfigOf, flagOf, type Keys, parseValue, type Schema, type Spec, type Value, variableOf } from './schema.ts';
+import {
+  allowedOf,
+  type ConfigOf,
+  defaultsOf,
+  flagOf,
+  type Keys,
+  parseValue,
+  type Schema,
+  type Spec,
+  type Value,
+  variableOf,
+} from './schema.ts';
 
 export type Source =
   | { readonly kind: 'default' }
@@ -82,14 +93,9 @@ export function checkConfigFile<K extends Keys>(
 
 /** Later findings override earlier ones. */
 function settle<K extends Keys>(schema: Schema<K>, findings: Findings, file: string | null): LoadedConfig<K> | InvalidConfig {
-  const values: Record<string, Value> = {};
+  const values: Record<string, Value> = { ...defaultsOf(schema) };
   const sources: Record<string, Source> = {};
-  for (const name of schema.names) {
-    const spec: Spec = specOf(schema, name);
-    const result = spec.default === null ? null : parseValue(spec, String(spec.default));
-    values[name] = result?.kind === 'value' ? result.value : null;
-    sources[name] = { kind: 'default' };
-  }
+  for (const name of schema.names) sources[name] = { kind: 'default' };
   for (const { key, text, source } of findings.found) {
     const spec = specOf(schema, key);
     const result = parseValue(spec, text);

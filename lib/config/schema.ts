@@ -138,6 +138,18 @@ export function defineSchema<const K extends Keys>(service: string, keys: K, opt
   return { service, keys, names, groups: groupsOf(service, names, options.groups ?? []), checks: options.checks ?? [] };
 }
 
+/** The configuration of nobody who changed anything: for tests and for servers inside other programs. */
+export function defaultsOf<K extends Keys>(schema: Schema<K>): ConfigOf<K> {
+  const values: Record<string, Value> = {};
+  for (const name of schema.names) {
+    const spec: Spec | undefined = schema.keys[name];
+    const result = spec && spec.default !== null ? parseValue(spec, String(spec.default)) : undefined;
+    values[name] = result?.kind === 'value' ? result.value : null;
+  }
+  // Each value was parsed by its key's own spec; the compiler cannot follow that through the loop.
+  return Object.freeze(values) as ConfigOf<K>;
+}
+
 function groupsOf<K extends Keys>(service: string, names: readonly (keyof K & string)[], groups: readonly Group<K>[]): readonly Group<K>[] {
   const grouped = groups.flatMap(group => group.keys);
   assert(new Set(grouped).size === grouped.length, `${service}: a key stands in two groups`);
