@@ -33,6 +33,7 @@ const FAILURES_MAX = 4;
 interface Holder {
   readonly id: BookieId;
   end: Offset;
+  /** `failed`: it does not count as living until it is tried once more. */
   state: 'still' | 'busy' | 'waiting' | 'failed';
   corrupt: boolean;
   failures: number;
@@ -83,7 +84,7 @@ export class Backfill {
 
   tick(nowMs: number): void {
     for (const holder of this.#holders) {
-      if (holder.state !== 'waiting') continue;
+      if (holder.corrupt || (holder.state !== 'waiting' && holder.state !== 'failed')) continue;
       holder.dueMs ??= nowMs + holder.waitMs;
       if (holder.dueMs <= nowMs) holder.state = 'still';
     }
@@ -131,6 +132,7 @@ export class Backfill {
   /** Sends the entries in order; the last answer of the run counts, and a refusal of any ends the run. */
   #append(target: Holder, entries: readonly Buffer[]): void {
     const { ledger, ballot, first, end, ackedEnd } = this.#task;
+    const before = target.end;
     let open = 0;
     let trouble: BookieReply | null = null;
     const onReply = (reply: BookieReply): void => {
@@ -142,10 +144,9 @@ export class Backfill {
       if (open > 0) return;
       target.state = 'still';
       if (trouble && this.#onTrouble(trouble, target.id)) return;
-      if (trouble) this.#fail(target, false);
+      if (trouble || target.end === before) this.#fail(target, false);
       this.run();
     };
-    const before = target.end;
     for (const entry of entries) {
       const base = offset(entryBaseOffset(entry));
       if (base >= end) break;
@@ -173,8 +174,8 @@ export class Backfill {
   #fail(holder: Holder, forGood: boolean): void {
     holder.failures++;
     holder.corrupt ||= forGood;
+    this.#pause(holder, true);
     if (forGood || holder.failures >= FAILURES_MAX) holder.state = 'failed';
-    else this.#pause(holder, true);
   }
 
   #pause(holder: Holder, longer: boolean): void {

@@ -189,10 +189,9 @@ class Opening {
     const head = this.#withoutIndex ? null : await metadata.readHead(this.#names.partition);
     if (head) return head;
     for (;;) {
-      const { listings, complete } = await listPartition(transport, this.#names.partition);
+      const { listings } = await listPartition(transport, this.#names.partition);
       const start = findStart(listings, this.#firstLedger);
-      if (start && (complete || world.clock.monotonic() >= this.#deadline)) return start;
-      if (start && listings.replicas.size > 0) return start;
+      if (start) return start;
       if (world.clock.monotonic() >= this.#deadline)
         return fail('storage_unavailable', `no bookie that answers knows partition ${this.#names.partition}`, {}, SLOW_TICK_MS);
       await new Promise<void>(resolve => world.clock.after(SLOW_TICK_MS, resolve));
