@@ -1,7 +1,7 @@
 // The bytes of a file in memory: in pages, and a page of zeros takes no memory, because a journal fills its files with zeros before it
 // uses them.
 
-const PAGE_BYTES = 64 * 1024;
+const PAGE_BYTES = 16 * 1024;
 const ZEROS = Buffer.alloc(PAGE_BYTES);
 
 /** What was never written reads as zeros, up to `size`. */

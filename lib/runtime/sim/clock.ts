@@ -95,6 +95,23 @@ export function simClock(startMs = 1_700_000_000_000): SimClock {
   };
 }
 
+/** The clock of one life of a node: after `end`, nothing that it was asked to run runs any more. */
+export function mortalClock(clock: Clock): Clock & { end(): void } {
+  let isOver = false;
+  const mortal = (run: () => void) => () => {
+    if (!isOver) run();
+  };
+  return {
+    now: () => clock.now(),
+    monotonic: () => clock.monotonic(),
+    after: (delayMs, run) => clock.after(delayMs, mortal(run)),
+    soon: run => clock.soon(mortal(run)),
+    end: () => {
+      isOver = true;
+    },
+  };
+}
+
 const before = (a: Waiting, b: Waiting): boolean => a.at < b.at || (a.at === b.at && a.order < b.order);
 
 function pushHeap(heap: Waiting[], added: Waiting): void {

@@ -32,6 +32,10 @@ export interface SimDisk extends Disk {
   readonly faults: SimFaults;
   /** The power goes: what is not durable survives in part. Files that are open become unusable, locks are free. */
   crash(): void;
+  /** The process ends, the machine goes on: what was written is seen by the next process, but still not durable. */
+  kill(): void;
+  /** The disk as the process of this life sees it: after the next crash or kill, no call of it ever settles or does anything. */
+  forLife(): Disk;
   /** Turns one bit over in the stored file, as rot does: durably, without anybody having written. */
   flipBit(path: string, bit: number): void;
   /** Cuts the stored file, durably, behind everybody's back. */
@@ -84,6 +88,21 @@ class SimulatedDisk implements SimDisk {
   constructor(random: SimRandom, options: SimDiskOptions) {
     this.#random = random;
     this.#options = options;
+  }
+
+  forLife(): Disk {
+    const life = this.#life;
+    const alive = <T>(run: () => Promise<T>): Promise<T> => (life.over ? new Promise<never>(() => {}) : run());
+    return {
+      open: (path, options) => alive(() => this.open(path, options)),
+      list: folder => alive(() => this.list(folder)),
+      makeFolder: folder => alive(() => this.makeFolder(folder)),
+      syncFolder: folder => alive(() => this.syncFolder(folder)),
+      rename: (from, to) => alive(() => this.rename(from, to)),
+      remove: path => alive(() => this.remove(path)),
+      space: () => alive(() => this.space()),
+      lock: path => alive(() => this.lock(path)),
+    };
   }
 
   async open(path: string, options: { create?: boolean; readOnly?: boolean } = {}): Promise<DiskFile> {
@@ -151,10 +170,16 @@ class SimulatedDisk implements SimDisk {
     };
   }
 
-  crash(): void {
+  kill(): void {
     this.#life.over = true;
     this.#life = { over: false };
     this.#locks.clear();
+    // The kernel finishes what it was given.
+    for (const file of this.#live.values()) for (const change of file.changes) change.finished = true;
+  }
+
+  crash(): void {
+    this.kill();
     const files = new Set([...this.#durable.values(), ...this.#live.values()]);
     for (const changes of this.#folderChanges.values()) {
       const keep = this.#mood();

@@ -43,7 +43,11 @@ export function simRandom(seed: number): SimRandom {
     },
     bytes: count => {
       const bytes = Buffer.allocUnsafe(count);
-      for (let at = 0; at < count; at++) bytes[at] = u32() & 0xff;
+      for (let at = 0; at < count; at += 4) {
+        const drawn = u32();
+        if (at + 4 <= count) bytes.writeUInt32LE(drawn, at);
+        else for (let last = at; last < count; last++) bytes[last] = drawn >>> (8 * (last - at));
+      }
       return bytes;
     },
     fork: () => simRandom(u32()),

@@ -69,6 +69,19 @@ test('a write that had not ended when a sync began is not covered by it', async 
   expect(seen).toEqual(new Set(['', '2']));
 });
 
+test('a killed process leaves its unsynced writes to the next one, which can make them durable', async () => {
+  const seen = await outcomes(async seed => {
+    const { disk, file } = await prepared(seed);
+    await file.write([Buffer.alloc(SECTOR_BYTES, 2)], 0);
+    disk.kill();
+    expect(sectors(disk.contents('/d/f'))).toBe('2111');
+    if (seed % 2 === 0) await (await disk.open('/d/f')).sync();
+    disk.crash();
+    return `${seed % 2 === 0 ? 'synced' : 'not'} ${sectors(disk.contents('/d/f'))}`;
+  });
+  expect(seen).toEqual(new Set(['synced 2111', 'not 2111', 'not 1111']));
+});
+
 test('names persist or not until their folder is synced, and always after', async () => {
   const seen = await outcomes(async seed => {
     const { disk } = await prepared(seed);

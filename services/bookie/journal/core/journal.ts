@@ -129,7 +129,7 @@ export class JournalCore {
     const file = this.#file;
     if (!file) return this.#durableTo;
     const group = this.#gathering;
-    return { file: file.identity.sequence, at: group ? group.at + group.bytes : Math.max(BLOCK_BYTES, file.recordsEnd) };
+    return { file: file.identity.sequence, at: group ? group.at + group.bytes : file.end };
   }
 
   get durableTo(): JournalPosition {
@@ -259,10 +259,11 @@ export class JournalCore {
     return !isBusy && compareJournalPositions(this.#coveredTo, this.#durableRecordsTo) < 0;
   }
 
-  /** Lets a header follow the last group: of what has gathered, else of an empty group. */
+  /** Lets a header follow the last group: of what has gathered, else of an empty group. What is not durable yet is made so first. */
   cover(): void {
     assert(this.needsCover, 'there is something to cover');
     if (this.#gathering) this.#due = true;
+    else if (compareJournalPositions(this.#durableTo, this.#writtenTo) < 0) this.#wantedTo = this.#writtenTo;
     else this.#cover();
   }
 
