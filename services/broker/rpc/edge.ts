@@ -33,6 +33,8 @@ export interface Edge {
   /** Responses on their way, of all streams. */
   readonly outboxPool: BytePool;
   readonly metrics: EdgeMetrics;
+  /** Uniform in [0, 1). */
+  random(): number;
   /** For consumers without a name. */
   randomName(): string;
   /** `id` '' or the topic that is meant: another one of that name is `topic_not_found`. */

@@ -5,7 +5,8 @@ import type { Edge } from './edge.ts';
 
 export const PROTOCOL_VERSION = 1;
 export const FEATURES: readonly string[] = [];
-export const SERVER_NAME = 'sluice/0.1.0';
+export const SERVER_VERSION = '0.1.0';
+const SERVER_NAME = `sluice/${SERVER_VERSION}`;
 
 /** A client with a later version goes on with ours. */
 export function serverHello(edge: Edge, _hello: HelloFrame): ServerHelloFrame {

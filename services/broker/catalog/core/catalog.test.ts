@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
+import { NO_BALLOT } from '#lib/types/ballot.ts';
 import { bookieId, ledgerId, type TopicId, topicId } from '#lib/types/brands.ts';
-import { isFailure } from '#lib/types/errors.ts';
+import { fail, isFailure } from '#lib/types/errors.ts';
 import { CatalogState, type Command } from './catalog.ts';
 import { type EffectiveSettings, etagOf, NO_POLICIES, type PolicySettings } from './model.ts';
 import { decodeRecord, encodeRecord, type Outcome } from './record.ts';
@@ -26,7 +27,9 @@ class Harness {
       operationId,
       newTopicId: (): TopicId => topicId(uuid(++this.#ids)),
       newFirstLedger: () =>
-        this.bookies ? { ledger: ledgerId(uuid(++this.#ids)), ensemble: [bookieId('ab'.repeat(16))], ackQuorum: 1 } : null,
+        this.bookies
+          ? { ledger: ledgerId(uuid(++this.#ids)), ensemble: [bookieId('ab'.repeat(16))], ackQuorum: 1, creator: NO_BALLOT }
+          : fail('storage_unavailable', 'too few bookies'),
     });
     if (isFailure(decision)) return { refused: decision.code, field: decision.detail['field'] ?? '' };
     if (decision.kind === 'answer') return decision.outcome;

@@ -47,8 +47,8 @@ export interface DecideContext {
   /** '' without one. */
   readonly operationId: string;
   newTopicId(): TopicId;
-  /** The root of a new partition's chain; null: there are not enough bookies. */
-  newFirstLedger(): FirstLedger | null;
+  /** The root of a new partition's chain, unless there are too few bookies. */
+  newFirstLedger(topic: TopicId, partition: number): FirstLedger | Failure;
 }
 
 export type Decision =
@@ -257,15 +257,16 @@ export class CatalogState {
     const partitions = command.partitions === 0 ? this.namespaceSettings(namespace).defaultPartitions : command.partitions;
     if (!Number.isInteger(partitions) || partitions < 1 || partitions > PARTITIONS_MAX)
       return fail('invalid_argument', `partitions is ${partitions}; a topic has 1 to ${PARTITIONS_MAX}`, { field: 'partitions' });
+    const id = context.newTopicId();
     const ledgers: FirstLedger[] = [];
     for (let partition = 0; partition < partitions; partition++) {
-      const ledger = context.newFirstLedger();
-      if (!ledger) return fail('storage_unavailable', 'there are too few bookies for a new topic', {}, 1000);
+      const ledger = context.newFirstLedger(id, partition);
+      if (isFailure(ledger)) return ledger;
       ledgers.push(ledger);
     }
     const topic: Topic = {
       name,
-      id: context.newTopicId(),
+      id,
       partitions,
       ledgers,
       version: this.#version + 1,

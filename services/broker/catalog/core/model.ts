@@ -1,6 +1,7 @@
 // What the catalog knows, as plain values: tenants, namespaces, topics, their policies. Values are never changed, a change makes new ones;
 // an etag is the version at which a value was made.
 
+import type { Ballot } from '#lib/types/ballot.ts';
 import type { BookieId, LedgerId, TopicId } from '#lib/types/brands.ts';
 import { type Failure, fail } from '#lib/types/errors.ts';
 import { PARTITIONS_MAX } from '#lib/types/limits.ts';
@@ -44,6 +45,8 @@ export interface FirstLedger {
   readonly ledger: LedgerId;
   readonly ensemble: readonly BookieId[];
   readonly ackQuorum: number;
+  /** The ballot under which it was made. */
+  readonly creator: Ballot;
 }
 
 export interface Topic {

@@ -2,6 +2,7 @@
 // builds from them is the root of all else; a record of a later version is refused, never skipped.
 
 import { Buffer } from 'node:buffer';
+import type { Ballot } from '#lib/types/ballot.ts';
 import { bookieId, ledgerId, topicId } from '#lib/types/brands.ts';
 import { type Failure, fail } from '#lib/types/errors.ts';
 import { checkPolicies, type FirstLedger, type Namespace, type PolicySettings, shared, type Tenant, type Topic } from './model.ts';
@@ -62,6 +63,17 @@ export function decodeRecord(view: Buffer): CatalogRecord | Failure {
   } catch (error) {
     if (error instanceof Malformed || error instanceof SyntaxError)
       return fail('data_loss', `the catalog has a record that cannot be read: ${error.message}`);
+    throw error;
+  }
+}
+
+/** A first ledger by itself: the catalog's own stands in the metadata store. */
+export function readFirstLedger(view: Buffer): FirstLedger | Failure {
+  try {
+    return firstLedgerOf(object(JSON.parse(view.toString('utf8')), 'ledger'));
+  } catch (error) {
+    if (error instanceof Malformed || error instanceof SyntaxError)
+      return fail('data_loss', `the record of the catalog's first ledger cannot be read: ${error.message}`);
     throw error;
   }
 }
@@ -174,7 +186,7 @@ function readNamespace(namespace: Fields): Namespace {
 
 function readTopic(topic: Fields): Topic {
   const id = text(topic['id'], 'topic.id');
-  const ledgers = array(topic['ledgers'], 'topic.ledgers').map(ledger => readFirstLedger(object(ledger, 'ledger')));
+  const ledgers = array(topic['ledgers'], 'topic.ledgers').map(ledger => firstLedgerOf(object(ledger, 'ledger')));
   const partitions = natural(topic['partitions'], 'topic.partitions');
   if (ledgers.length !== partitions || partitions < 1) throw new Malformed(`${ledgers.length} ledgers for ${partitions} partitions`);
   return {
@@ -188,12 +200,17 @@ function readTopic(topic: Fields): Topic {
   };
 }
 
-function readFirstLedger(ledger: Fields): FirstLedger {
+function firstLedgerOf(ledger: Fields): FirstLedger {
   return {
     ledger: ledgerId(text(ledger['ledger'], 'ledger')),
     ensemble: array(ledger['ensemble'], 'ensemble').map(id => bookieId(text(id, 'ensemble'))),
     ackQuorum: natural(ledger['ackQuorum'], 'ackQuorum'),
+    creator: readBallot(object(ledger['creator'], 'creator')),
   };
+}
+
+function readBallot(ballot: Fields): Ballot {
+  return { epoch: natural(ballot['epoch'], 'epoch'), incarnation: text(ballot['incarnation'], 'incarnation') };
 }
 
 function readPolicies(policies: Fields): PolicySettings {
