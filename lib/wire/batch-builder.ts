@@ -74,11 +74,11 @@ export class BatchBuilder {
     return 'appended';
   }
 
-  /** The batch and what a broker must know of it; the builder is empty again. */
-  take(): BuiltBatch {
+  /** The batch and what a broker must know of it; the builder is empty again, with room for `nextCapacity` bytes. */
+  take(nextCapacity: number = this.#capacity): BuiltBatch {
     const column = this.#hashes === null ? [] : this.#hashes.subarray(0, this.#hashesDiffer ? this.count : 1);
     const built = { batchView: this.#buffer.subarray(0, this.#at), info: encodeBatchInfoView(this.count, column) };
-    this.#buffer = Buffer.allocUnsafe(this.#capacity);
+    this.#buffer = Buffer.allocUnsafe(nextCapacity);
     this.reset();
     return built;
   }
