@@ -81,6 +81,7 @@ export const EDGE_DEFAULTS: EdgeLimits = {
 
 export const PARTITIONS_DEFAULTS: PartitionsLimits = { openMax: 2_000, idleCloseMs: 60_000, openingMax: 32 };
 
+const STOPPING: Failure = fail('unavailable', 'the server is stopping', {}, 500);
 const MAINTAIN_MS = 1_000;
 const CLOSE_GRACE_MS = 1_000;
 
@@ -215,6 +216,7 @@ class RunningBroker implements Broker {
     this.#server?.setServing(false);
     // Partitions first: producers and consumers hear why they end while their streams still stand.
     await this.#partitions.close();
+    for (const stream of [...(this.#edge?.streams ?? [])]) stream.stop(STOPPING);
     await this.#server?.close(graceMs);
     await this.#cursorWriter.flush();
     await this.#catalog?.close();

@@ -8,7 +8,7 @@ import { NO_POLICIES, namespaceOfTopic, type Topic } from './catalog/core/model.
 import type { Partitions } from './ownership/partitions.ts';
 import { TOPIC_DELETED } from './ownership/purge.ts';
 import type { BytePool } from './rpc/byte-pool.ts';
-import type { Edge, EdgeLimits, EdgeMetrics, PartitionLease, TopicView } from './rpc/edge.ts';
+import type { Edge, EdgeLimits, EdgeMetrics, LongCall, PartitionLease, TopicView } from './rpc/edge.ts';
 
 type Shared = Pick<Edge, 'clock' | 'logger' | 'random' | 'randomName' | 'clusterId' | 'limits' | 'intakePool' | 'outboxPool'>;
 
@@ -21,6 +21,7 @@ export class Topics implements Edge {
   readonly outboxPool: BytePool;
   readonly random: () => number;
   readonly randomName: () => string;
+  readonly streams = new Set<LongCall>();
   readonly metrics: EdgeMetrics = {
     publishStreams: 0,
     subscribeStreams: 0,

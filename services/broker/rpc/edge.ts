@@ -33,6 +33,8 @@ export interface Edge {
   /** Responses on their way, of all streams. */
   readonly outboxPool: BytePool;
   readonly metrics: EdgeMetrics;
+  /** Calls that run until their client ends them; a server that stops ends them itself. */
+  readonly streams: Set<LongCall>;
   /** Uniform in [0, 1). */
   random(): number;
   /** For consumers without a name. */
@@ -43,6 +45,11 @@ export interface Edge {
   findOrCreateTopic(name: string, id: string): Promise<TopicView | Failure>;
   /** `onClosed`: the partition went away under the lease (moved, deleted, its log lost); the lease is over then. */
   leasePartition(topic: TopicView, index: number, onClosed: (reason: Failure) => void): Promise<PartitionLease | Failure>;
+}
+
+export interface LongCall {
+  /** Writes what it still has to say, and ends with this status. */
+  stop(reason: Failure): void;
 }
 
 export interface EdgeLimits {

@@ -20,7 +20,7 @@ import type {
 import { decodePublishRequest, encodePublishResponse } from '#lib/wire/messaging-codec.ts';
 import type { BatchInput, StoredBatch } from '../partition/api.ts';
 import { type AdmittedBatch, admitBatch } from './admit.ts';
-import type { Edge, PartitionLease, TopicView } from './edge.ts';
+import type { Edge, LongCall, PartitionLease, TopicView } from './edge.ts';
 import { serverHello } from './hello.ts';
 import { Intake } from './intake.ts';
 import { partitionOfBatch } from './routing.ts';
@@ -54,7 +54,7 @@ export function servePublish(edge: Edge, call: ServerDuplexStream<Buffer, Buffer
   new PublishStream(edge, call, gate);
 }
 
-class PublishStream {
+class PublishStream implements LongCall {
   readonly #edge: Edge;
   readonly #call: ServerDuplexStream<Buffer, Buffer>;
   readonly #intake: Intake;
@@ -71,6 +71,7 @@ class PublishStream {
   constructor(edge: Edge, call: ServerDuplexStream<Buffer, Buffer>, gate: ReadGate) {
     this.#edge = edge;
     this.#call = call;
+    edge.streams.add(this);
     this.#intake = new Intake(gate, edge.intakePool, {
       bytesMax: edge.limits.streamIntakeBytesMax,
       itemsMax: edge.limits.streamIntakeBatchesMax,
@@ -310,6 +311,11 @@ class PublishStream {
     if (state.kind === 'opening') for (const waiting of state.waiting) this.#answer(waiting.frame, reason);
   }
 
+  stop(reason: Failure): void {
+    this.#flush();
+    this.#fail(reason);
+  }
+
   #fail(failure: Failure): void {
     if (this.#over) return;
     this.#call.emit('error', serviceError(failure));
@@ -319,6 +325,7 @@ class PublishStream {
   #onOver(): void {
     if (this.#over) return;
     this.#over = true;
+    this.#edge.streams.delete(this);
     for (const producer of [...this.#producers.values()]) this.#drop(producer, fail('cancelled', 'the stream ended'));
     this.#intake.close();
     this.#writer.close();

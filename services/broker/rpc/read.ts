@@ -10,7 +10,7 @@ import type { DeliveryFrame, ReadRequestFrame } from '#lib/wire/frames.ts';
 import { decodeReadRequest, deliveryBytes, encodeReadResponse } from '#lib/wire/messaging-codec.ts';
 import { infoCount } from './batch-info.ts';
 import { type Appetite, responseLimit, toDeliveries } from './deliveries.ts';
-import type { Edge, PartitionLease, TopicView } from './edge.ts';
+import type { Edge, LongCall, PartitionLease, TopicView } from './edge.ts';
 import { noSuchPartition } from './publish.ts';
 import { StreamWriter } from './stream-writer.ts';
 
@@ -29,7 +29,7 @@ export function serveRead(edge: Edge, call: ServerWritableStream<Buffer, Buffer>
     });
 }
 
-class ReadStream {
+class ReadStream implements LongCall {
   readonly #edge: Edge;
   readonly #call: ServerWritableStream<Buffer, Buffer>;
   readonly #writer: StreamWriter;
@@ -40,6 +40,7 @@ class ReadStream {
   constructor(edge: Edge, call: ServerWritableStream<Buffer, Buffer>) {
     this.#edge = edge;
     this.#call = call;
+    edge.streams.add(this);
     this.#writer = new StreamWriter(call, edge.outboxPool, edge.limits.streamOutboxBytesMax, () => this.#wakeUp());
     call.on('cancelled', () => this.#stop('cancelled'));
     call.on('error', () => this.#stop('cancelled'));
@@ -61,7 +62,12 @@ class ReadStream {
     }
   }
 
+  stop(reason: Failure): void {
+    this.#stop(reason);
+  }
+
   end(failure: Failure | null): void {
+    this.#edge.streams.delete(this);
     this.#writer.close();
     if (this.#over === 'cancelled') return;
     if (failure) this.#call.emit('error', serviceError(failure));

@@ -22,7 +22,7 @@ import { decodeSubscribeRequest, encodeSubscribeResponse } from '#lib/wire/messa
 import type { ConsumerSession, ConsumerSink } from '../partition/api.ts';
 import { type Appetite, responseLimit } from './deliveries.ts';
 import { DeliveryQueue } from './delivery-queue.ts';
-import type { Edge, PartitionLease, TopicView } from './edge.ts';
+import type { Edge, LongCall, PartitionLease, TopicView } from './edge.ts';
 import { serverHello } from './hello.ts';
 import { Intake } from './intake.ts';
 import { noSuchPartition } from './publish.ts';
@@ -46,7 +46,7 @@ export function serveSubscribe(edge: Edge, call: ServerDuplexStream<Buffer, Buff
   new SubscribeStream(edge, call, gate);
 }
 
-class SubscribeStream {
+class SubscribeStream implements LongCall {
   readonly #edge: Edge;
   readonly #call: ServerDuplexStream<Buffer, Buffer>;
   readonly #intake: Intake;
@@ -68,6 +68,7 @@ class SubscribeStream {
   constructor(edge: Edge, call: ServerDuplexStream<Buffer, Buffer>, gate: ReadGate) {
     this.#edge = edge;
     this.#call = call;
+    edge.streams.add(this);
     this.#intake = new Intake(gate, edge.intakePool, { bytesMax: 1, itemsMax: edge.limits.streamRequestsMax });
     this.#writer = new StreamWriter(call, edge.outboxPool, edge.limits.streamOutboxBytesMax, () => this.#schedule());
     this.#queue = new DeliveryQueue(edge.outboxPool, edge.limits.streamOutboxBytesMax, {
@@ -368,6 +369,11 @@ class SubscribeStream {
     state.lease.release();
   }
 
+  stop(reason: Failure): void {
+    this.#flush();
+    this.#fail(reason);
+  }
+
   #fail(failure: Failure): void {
     if (this.#over) return;
     this.#call.emit('error', serviceError(failure));
@@ -377,6 +383,7 @@ class SubscribeStream {
   #onOver(): void {
     if (this.#over) return;
     this.#over = true;
+    this.#edge.streams.delete(this);
     for (const consumer of [...this.#consumers.values()]) this.#drop(consumer);
     this.#queue.close();
     this.#intake.close();
