@@ -127,8 +127,9 @@ export class BatchBuilder {
   #header(header: readonly [string, Part]): void {
     this.#buffer[this.#at++] = HEADER;
     this.#at = putVarint(this.#buffer, headerBytes(header), this.#at);
-    this.#part(HEADER_NAME, header[0], partBytes(header[0]));
-    this.#part(HEADER_VALUE, header[1], partBytes(header[1]));
+    const [name, value] = header;
+    if (name.length > 0) this.#part(HEADER_NAME, name, partBytes(name));
+    if (value.length > 0) this.#part(HEADER_VALUE, value, partBytes(value));
   }
 
   #part(tag: number, part: Part, bytes: number): void {
@@ -162,5 +163,6 @@ export class BatchBuilder {
 
 const partBytes = (part: Part): number => (typeof part === 'string' ? Buffer.byteLength(part) : part.length);
 const lengthDelimited = (bytes: number): number => 1 + varintBytes(bytes) + bytes;
-const headerBytes = (header: readonly [string, Part]): number =>
-  lengthDelimited(partBytes(header[0])) + lengthDelimited(partBytes(header[1]));
+/** Zero for what is empty: proto3 leaves it out. */
+const implicit = (part: Part): number => (part.length === 0 ? 0 : lengthDelimited(partBytes(part)));
+const headerBytes = (header: readonly [string, Part]): number => implicit(header[0]) + implicit(header[1]);

@@ -58,6 +58,12 @@ describe('building', () => {
     ]);
   });
 
+  it('leaves out what proto3 leaves out, and keeps what is optional', () => {
+    expect(encodeBatch([{ key: '', payload: '', headers: [['', '']], eventTimeMs: 0 }]).toString('hex')).toBe(
+      '0a08' + '0a00' + '1200' + '1a00' + '2000',
+    );
+  });
+
   it('gives an index of key hashes: none without keys, one for equal keys, else one a message', () => {
     const hashesOf = (...keys: (string | null)[]) => {
       const builder = new BatchBuilder();
