@@ -79,6 +79,7 @@ function formatAmount(value: number, units: readonly (readonly [string, number])
   return `${value}${units[units.length - 1]?.[0] ?? ''}`;
 }
 
-export const formatDuration = (ms: number): string => formatAmount(ms, DURATION_UNITS);
+/** People read 7d more easily than 1w. */
+export const formatDuration = (ms: number): string => formatAmount(ms, DURATION_UNITS.slice(1));
 export const formatBytes = (bytes: number): string => formatAmount(bytes, BYTE_UNITS);
 export const formatAddress = ({ host, port }: Address): string => (host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`);
