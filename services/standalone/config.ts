@@ -2,6 +2,8 @@
 // keys of the bookie and the broker inside it are theirs (`services/bookie/config.ts`, `services/broker/config.ts`), taken in here.
 
 import { type ConfigOf, defineSchema } from '#lib/config/schema.ts';
+import { bookieSchema } from '../bookie/config.ts';
+import { brokerSchema } from '../broker/config.ts';
 
 export const standaloneSchema = defineSchema(
   'standalone',
@@ -59,14 +61,20 @@ export const standaloneSchema = defineSchema(
       default: 'pretty',
       doc: 'Lines for people, or one JSON object a line for a collector. Both go to standard error.',
     },
+    ...brokerSchema.keys,
+    ...bookieSchema.keys,
   },
   {
     groups: [
       { title: 'Storage and defaults of topics', keys: ['dataDir', 'storageLimit', 'retention', 'backlogQuota', 'autoCreateTopics'] },
       { title: 'Network', keys: ['listen', 'httpListen'] },
       { title: 'Logs', keys: ['logLevel', 'logFormat'] },
+      ...brokerSchema.groups,
+      ...bookieSchema.groups.map(({ title, keys }) => ({ title: `Bookie: ${title}`, keys })),
     ],
     checks: [
+      ...brokerSchema.checks,
+      ...bookieSchema.checks,
       ({ listen, httpListen }) =>
         listen.port !== 0 && listen.port === httpListen.port && listen.host === httpListen.host
           ? { keys: ['listen', 'httpListen'], message: 'listen and httpListen are the same address; give them different ports' }
