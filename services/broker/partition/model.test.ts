@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { MISTAKES } from './testing/mistakes.ts';
-import { walk } from './testing/model.ts';
+import { walk } from './testing/walk.ts';
 
-const WALKS = Number(process.env['SLUICE_WALKS'] ?? 150);
+const WALKS = Number(process.env['SLUICE_WALKS'] ?? 100);
 const STEPS = 150;
 
 describe('a partition under faults', () => {

@@ -149,8 +149,13 @@ export class OpenPartition implements OwnedPartition {
   }
 
   async seekSubscription(name: string, to: PositionFrame, known: number | null = null): Promise<SubscriptionStatus | Failure> {
-    const subscription = await this.#subscriptions.seek(name, to, known);
-    return isFailure(subscription) ? subscription : this.#subscriptions.status(subscription);
+    const sought = await this.#subscriptions.seek(name, to, known);
+    if (isFailure(sought)) return sought;
+    const subscription = this.#writer.state.subscriptions.get(name);
+    if (subscription === undefined) return fail('subscription_not_found', `there is no subscription ${name}`, { subscription: name });
+    const { resetEpoch, markDelete } = sought;
+    const status = this.#subscriptions.status(subscription);
+    return status.resetEpoch === resetEpoch ? status : { ...status, resetEpoch, markDelete };
   }
 
   deleteSubscription(name: string, known: number | null = null): Promise<{ kind: 'deleted' } | Failure> {

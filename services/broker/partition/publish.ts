@@ -16,12 +16,6 @@ import type { PartitionWriter } from './writer.ts';
 type PublishReply = (result: StoredBatch | Failure) => void;
 type OpenReply = (result: ProducerOpened | Failure) => void;
 
-/** Bytes of accepted and unacknowledged batches over all partitions of a broker. */
-export interface PublishBudget {
-  usedBytes: number;
-  readonly maxBytes: number;
-}
-
 /** An early batch; its bytes are copies. */
 interface Held {
   readonly batch: BatchInput;
@@ -189,6 +183,9 @@ export class Publishing {
     if (!Number.isInteger(window) || window < 0) return fail('invalid_argument', `window ${window} is none`, { field: 'window' });
     if (instance !== '' && !/^[0-9a-f]{16}$/.test(instance))
       return fail('invalid_argument', 'an instance is 16 hex digits', { field: 'instance' });
+    if (this.#writer.log.isFull() === 'space') return fail('storage_full', 'the bookies have no space for more messages', {}, 1000);
+    if (this.#writer.pendingEntries >= this.#settings.pendingEntriesMax)
+      return fail('overloaded', 'too much is unacknowledged on this partition', {}, RETRY_MS);
     const { producers } = this.#writer.state;
     if (producers.size < this.#settings.producersMax || producers.get(opening.name) !== undefined) return undefined;
     return fail('overloaded', `this partition remembers ${producers.size} producers, and no more`, {}, 60_000);

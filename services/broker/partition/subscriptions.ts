@@ -21,6 +21,13 @@ type Spans = readonly (readonly [number, number])[];
 type AcknowledgeReply = ((result: { kind: 'acknowledged' } | Failure) => void) | null;
 type SeekReply = (result: { kind: 'sought'; resetEpoch: Offset; markDelete: Offset } | Failure) => void;
 
+/** A seek that is acknowledged; whether another has followed does not matter to it. */
+export interface Sought {
+  readonly kind: 'sought';
+  readonly resetEpoch: Offset;
+  readonly markDelete: Offset;
+}
+
 const EXCLUSIVE = 1;
 const TYPE_NAMES = ['unspecified', 'exclusive', 'failover', 'shared', 'key_shared'];
 
@@ -92,9 +99,7 @@ class Holding implements DispatchHost {
   }
 
   seek(_session: ExclusiveSession, to: PositionFrame, resetEpoch: number, reply: SeekReply): void {
-    this.#all.seek(this.subscription.name, to, resetEpoch).then(result => {
-      reply(isFailure(result) ? result : { kind: 'sought', resetEpoch: this.resetEpoch, markDelete: this.markDelete });
-    });
+    void this.#all.seek(this.subscription.name, to, resetEpoch).then(reply);
   }
 
   detached(session: ExclusiveSession): void {
@@ -156,28 +161,33 @@ export class Subscriptions implements CursorSource {
     const subscription = writer.state.subscriptions.get(name);
     if (subscription === undefined) return gone(name);
     if (type !== 0 && subscription.type !== type) return otherType(subscription, type);
-    const lost = await this.#durable(subscription.resetEpoch);
-    if (lost !== null) return lost;
+    while (subscription.resetEpoch >= writer.acked) {
+      const lost = await this.#durable(subscription.resetEpoch);
+      if (lost !== null) return lost;
+    }
+    if (writer.over !== null) return writer.over;
     return writer.state.subscriptions.get(name) === subscription ? subscription : gone(name);
   }
 
   /** `known`: the last change of the cursor that the client knows; null: whatever it is. */
-  async seek(name: string, to: PositionFrame, known: number | null): Promise<Subscription | Failure> {
+  async seek(name: string, to: PositionFrame, known: number | null): Promise<Sought | Failure> {
     const writer = this.#writer;
     const place = await this.#positions.find(to);
     if (isFailure(place)) return place;
     const subscription = writer.state.subscriptions.get(name);
     if (subscription === undefined) return gone(name);
     if (writer.refusal !== null) return writer.refusal;
-    if (known !== null && known !== subscription.resetEpoch) return changedSince(subscription, known);
-    const at = writer.state.end;
-    writer.appendControl({ kind: 'sought', name, ...placeAtEnd(writer.state, place) }, null);
+    if (writer.pendingEntries >= this.#settings.pendingEntriesMax) return overloaded();
+    if (known !== null && known !== subscription.resetEpoch) return this.#changedSince(subscription, known);
+    const { from, count } = placeAtEnd(writer.state, place);
+    const resetEpoch = writer.appendControl({ kind: 'sought', name, from, count }, null);
     this.#cursors.touch(this);
-    const lost = await this.#durable(at);
+    const lost = await this.#durable(resetEpoch);
     if (lost !== null) return lost;
     if (writer.state.subscriptions.get(name) !== subscription) return gone(name);
-    if (subscription.resetEpoch === at) this.#sessions.get(name)?.restart();
-    return subscription;
+    // Another seek may be pending by now; its epoch is not told before it is acknowledged.
+    if (subscription.resetEpoch === resetEpoch) this.#sessions.get(name)?.restart();
+    return { kind: 'sought', resetEpoch, markDelete: toOffset(from) };
   }
 
   async delete(name: string, known: number | null): Promise<{ kind: 'deleted' } | Failure> {
@@ -185,7 +195,7 @@ export class Subscriptions implements CursorSource {
     if (writer.refusal !== null) return writer.refusal;
     const subscription = writer.state.subscriptions.get(name);
     if (subscription === undefined) return gone(name);
-    if (known !== null && known !== subscription.resetEpoch) return changedSince(subscription, known);
+    if (known !== null && known !== subscription.resetEpoch) return this.#changedSince(subscription, known);
     const at = writer.appendControl({ kind: 'unsubscribed', name }, null);
     this.#sessions.get(name)?.end(fail('subscription_not_found', `subscription ${name} has been deleted`, { subscription: name }));
     const lost = await this.#durable(at);
@@ -227,7 +237,9 @@ export class Subscriptions implements CursorSource {
       return;
     }
     if (reply === null) {
-      if (this.#writer.state.acknowledge(subscription, upTo, flat)) this.#cursors.touch(this);
+      if (!this.#writer.state.acknowledge(subscription, upTo, flat)) return;
+      this.#cursors.touch(this);
+      session.wake();
       return;
     }
     // Always an entry of its own: what memory has as acknowledged may be in no log.
@@ -294,11 +306,21 @@ export class Subscriptions implements CursorSource {
     const { subscriptions } = writer.state;
     if (writer.refusal !== null) return writer.refusal;
     if (subscriptions.has(name)) return undefined;
+    if (writer.pendingEntries >= this.#settings.pendingEntriesMax) return overloaded();
     if (subscriptions.size >= this.#settings.subscriptionsMax)
       return fail('overloaded', `this partition has ${subscriptions.size} subscriptions, and no more`, { subscription: name });
     writer.appendControl({ kind: 'subscribed', name, type: EXCLUSIVE, ...placeAtEnd(writer.state, place) }, null);
     this.#cursors.touch(this);
     return undefined;
+  }
+
+  /** Names the newer change only once it is acknowledged: an offset that is lost with its owner may come again as another change. */
+  async #changedSince(subscription: Subscription, known: number): Promise<Failure> {
+    const { name, resetEpoch } = subscription;
+    const lost = await this.#durable(resetEpoch);
+    if (lost !== null) return lost;
+    const detail = { subscription: name, resetEpoch: String(resetEpoch) };
+    return fail('changed', `subscription ${name} was changed @${resetEpoch}, after @${known}`, detail);
   }
 
   /** The spans in order, or why the acknowledgement is not taken. */
@@ -309,7 +331,7 @@ export class Subscriptions implements CursorSource {
     if (writer.refusal !== null) return writer.refusal;
     // An acknowledgement of another life of the cursor says nothing about this one.
     if (resetEpoch !== subscription.resetEpoch || writer.state.subscriptions.get(name) !== subscription)
-      return fail('changed', `subscription ${name} was changed @${subscription.resetEpoch}`, detail);
+      return fail('changed', `subscription ${name} has been created or sought since @${resetEpoch}`, detail);
     const flat = spans.length > this.#settings.spansPerAckMax ? undefined : normalizeSpans(spans, writer.acked);
     if (flat === undefined || !Number.isSafeInteger(upTo) || upTo < 0 || upTo > writer.acked)
       return fail('invalid_argument', `what is acknowledged was never delivered: the end is ${writer.acked}`, detail);
@@ -328,10 +350,8 @@ export class Subscriptions implements CursorSource {
   }
 }
 
-function changedSince(subscription: Subscription, known: number): Failure {
-  const { name, resetEpoch } = subscription;
-  const detail = { subscription: name, resetEpoch: String(resetEpoch) };
-  return fail('changed', `subscription ${name} was changed @${resetEpoch}, after @${known}`, detail);
+function overloaded(): Failure {
+  return fail('overloaded', 'too much is unacknowledged on this partition', {}, 20);
 }
 
 function gone(name: string): Failure {

@@ -54,7 +54,7 @@ export class Upkeep {
 
   /** Nothing is under way, and nothing is due. */
   get atRest(): boolean {
-    return this.#checkpoint === null && !this.#trimming && !this.#writer.state.due && this.#forcedTo <= this.#writer.state.start;
+    return this.#checkpoint === null && !this.#trimming && !this.#writer.state.due;
   }
 
   maintain(nowMs: number): void {

@@ -135,6 +135,7 @@ export function restoreBlocks(state: PartitionState, blocks: ReadonlyMap<string,
     if (subscription === undefined) throw new FieldError(`the checkpoint has ranges of ${name}, and no such subscription`);
     subscription.cursor.ranges.restore(amount(id, 'chunk'), flat);
   }
+  state.raiseCursors(-1);
 }
 
 function restoreSubscription(state: PartitionState, name: string, data: unknown): void {

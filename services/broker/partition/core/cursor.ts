@@ -60,6 +60,14 @@ export class Cursor {
     return to > this.#markDelete && this.acknowledge(this.#markDelete, to, counts);
   }
 
+  /** The log now begins at `start`, below which there were `count` messages. */
+  raise(start: number, count: number, counts: Counts): void {
+    if (start <= this.#markDelete) return;
+    this.#advance(start, counts);
+    this.setCount(count, true);
+    this.settle(counts);
+  }
+
   /** A seek: another life of the cursor, at `to`. */
   reset(to: number, count: number): void {
     this.ranges.clear();

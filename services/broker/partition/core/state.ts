@@ -147,6 +147,19 @@ export class PartitionState {
     return lowest;
   }
 
+  /**
+   * No cursor is below the start: what was there is acknowledged, or was given up by the trim. Plain acknowledgements may have been all that
+   * allowed the trim, and a block of a checkpoint may be older than it. `reflects`: the entry that says so.
+   */
+  raiseCursors(reflects: number): void {
+    for (const subscription of this.subscriptions.values()) {
+      const { cursor } = subscription;
+      if (cursor.markDelete >= this.start) continue;
+      cursor.raise(this.start, this.startCount, this.counts);
+      subscription.reflects = Math.max(subscription.reflects, reflects);
+    }
+  }
+
   #applyTime(appendTimeMs: number, bytes: number): void {
     assert(appendTimeMs >= this.appendTimeMs, 'append times do not go back');
     this.appendTimeMs = appendTimeMs;
@@ -174,19 +187,11 @@ export class PartitionState {
     this.ids.expire(record.expire.idsMs);
   }
 
-  /** Plain acknowledgements may have been all that allowed the trim: after a take over every cursor is at least here. */
   #applyTrim(to: number, count: number, offset: number): void {
     assert(to >= this.start, 'a trim goes forward');
     this.start = to;
     this.startCount = count;
-    for (const subscription of this.subscriptions.values()) {
-      const { cursor } = subscription;
-      if (cursor.markDelete >= to) continue;
-      cursor.moveUp(to, this.counts);
-      if (!cursor.exact && cursor.markDelete === to) cursor.setCount(count, true);
-      cursor.settle(this.counts);
-      subscription.reflects = offset;
-    }
+    this.raiseCursors(offset);
   }
 
   #applyGap(from: number, to: number, offset: number): void {

@@ -169,6 +169,29 @@ export class TestSink implements ConsumerSink {
   }
 }
 
+/** Tells of every message at once and keeps none. */
+export class ModelSink implements ConsumerSink {
+  readonly #onMessage: (received: Received) => void;
+  readonly #onOver: () => void;
+
+  constructor(onMessage: (received: Received) => void, onOver: () => void) {
+    this.#onMessage = onMessage;
+    this.#onOver = onOver;
+  }
+
+  isFull(): boolean {
+    return false;
+  }
+
+  deliver(entry: Buffer, ranges: readonly (readonly [number, number])[], resetEpoch: Offset): void {
+    for (const { offset, value } of valuesOf(entry, ranges)) this.#onMessage({ offset, value, resetEpoch });
+  }
+
+  detached(reason: Failure): void {
+    if (reason.code !== 'consumer_replaced') this.#onOver();
+  }
+}
+
 export function consumerNamed(name: string, instance = '1', epoch = 0): ConsumerIdentity {
   return { name, instance, epoch, address: '10.0.0.1:9', client: 'test' };
 }

@@ -26,12 +26,10 @@ export const MISTAKES = [
   'noprev', // takes a batch though its predecessor was refused
   'openmem', // a producer's new epoch is only in memory
   'seekmerge', // metadata and log are united whatever their resetEpoch
-  'redisahead', // metadata is written before what it reflects is durable
   'eagerack', // tells, delivers and resets from what is pending
   'replaycommit', // replays from the commit, not from the snapshot
   'cleanstart', // what was replayed counts as unchanged at the next checkpoint
   'oldblocks', // trims blocks that the last checkpoint did not write again
-  'lowcursor', // a cursor can be below the start of the log
   'lateack', // an acknowledgement counts in another life of the cursor
   'lateseek', // a late seek undoes a newer one
   'receiptmemory', // a receipt is given for what only memory has
@@ -128,7 +126,6 @@ export function plantInPartition(mistake: Mistake, partition: OpenPartition, har
   const judge = producers.judge.bind(producers);
   const judgeOpening = producers.judgeOpening.bind(producers);
   const applyControl = state.applyControl.bind(state);
-  const settle = state.settle.bind(state);
   switch (mistake) {
     case 'lastseq':
       producers.judge = batch => {
@@ -155,27 +152,12 @@ export function plantInPartition(mistake: Mistake, partition: OpenPartition, har
         return producer === undefined ? verdict : { kind: 'same', producer };
       };
       return;
-    case 'redisahead':
-      state.applyControl = (record, timeMs, bytes) => {
-        applyControl(record, timeMs, bytes);
-        for (const subscription of state.subscriptions.values()) subscription.reflects = -1;
-      };
-      return;
     case 'cleanstart':
       for (const bucket of producers.buckets().keys()) producers.encode(bucket);
       for (const { cursor } of state.subscriptions.values()) {
         cursor.logDirty = false;
         for (const chunk of cursor.ranges.chunks) chunk.logDirty = false;
       }
-      return;
-    case 'lowcursor':
-      state.applyControl = (record, timeMs, bytes) => {
-        const before = [...state.subscriptions.values()].map(({ cursor }) => cursor.markDelete);
-        applyControl(record, timeMs, bytes);
-        if (record.kind !== 'trim') return;
-        for (const [index, { cursor }] of [...state.subscriptions.values()].entries())
-          cursor.reset(Math.min(before[index] ?? 0, state.start), 0);
-      };
       return;
     case 'selffeeding':
       state.applyControl = (record, timeMs, bytes) => {
@@ -184,14 +166,19 @@ export function plantInPartition(mistake: Mistake, partition: OpenPartition, har
       };
       return;
     case 'stepdirty':
-      state.settle = () => {
-        const before = state.lowestCursor();
-        settle();
-        if (state.lowestCursor() !== before) state.due = true;
-      };
-      harness.partition.maintain(harness.world.clock.now());
+      for (const { name, cursor } of state.subscriptions.values())
+        if (cursor.markDelete !== markInCheckpoint(harness, name)) state.due = true;
       return;
     default:
       return;
   }
+}
+
+function markInCheckpoint(harness: Harness, name: string): unknown {
+  const all = harness.storage.entries.map(decode);
+  const commit = all.findLast(({ control }) => control?.kind === 'commit')?.control;
+  const at = commit?.kind === 'commit' ? commit.blocks.get(`s:${name}`) : undefined;
+  const chunk = all.find(({ base }) => base === at)?.control;
+  const block = chunk?.kind === 'chunk' ? chunk.blocks[`s:${name}`] : undefined;
+  return Array.isArray(block) ? block[3] : undefined;
 }

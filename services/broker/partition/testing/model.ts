@@ -2,14 +2,13 @@
 // one subscription, and metadata that rolls back, is emptied, is away, or gets its writes late. The partition is the production one; the log
 // is perfect, and of what is in flight when its owner is replaced a prefix survives. One seed is one history.
 
-import { type SimRandom, simRandom } from '#lib/runtime/sim/random.ts';
-import type { offset as toOffset } from '#lib/types/brands.ts';
+import type { SimRandom } from '#lib/runtime/sim/random.ts';
 import { type Failure, isFailure } from '#lib/types/errors.ts';
 import type { PositionFrame } from '#lib/wire/frames.ts';
 import type { ConsumerSession, EffectivePolicies, ProducerOpened, StoredBatch } from '../api.ts';
 import { mergeCursor } from '../core/merge.ts';
-import { batchOf, consumerNamed, FOREVER, type Harness, openHarness, TestSink } from './harness.ts';
-import { type Mistake, plantInHarness, plantInPartition } from './mistakes.ts';
+import { batchOf, consumerNamed, FOREVER, type Harness, ModelSink } from './harness.ts';
+import { type Mistake, plantInPartition } from './mistakes.ts';
 import { canonical, countsHold, decode, isAcknowledged, isChange, lifeOf, replayWhole, type Seen } from './model-log.ts';
 
 const WINDOW = 3;
@@ -49,6 +48,8 @@ export class Model {
   readonly harness: Harness;
   readonly mistake: Mistake;
   readonly rnd: SimRandom;
+  /** Some histories change the subscription and lose their owner more often than others. */
+  readonly often: number;
   /** Every entry that was ever durable. */
   readonly history: Seen[] = [];
   bad: string | null = null;
@@ -78,7 +79,8 @@ export class Model {
   #confirmed = { at: -1, request: 0 };
   #arriving: { readonly before: number; readonly request: number } | null = null;
 
-  constructor(harness: Harness, rnd: SimRandom, mistake: Mistake) {
+  constructor(harness: Harness, rnd: SimRandom, mistake: Mistake, often: number) {
+    this.often = often;
     this.harness = harness;
     this.rnd = rnd;
     this.mistake = mistake;
@@ -244,29 +246,31 @@ export class Model {
 
   // ---- what can happen ---------------------------------------------------------------------------------------------------------------
 
-  readonly acts: readonly (readonly [number, Act])[] = [
-    [26, () => this.#makeDurable()],
-    [6, () => this.#arriveLate()],
-    [0.7, () => this.#kill()],
-    [0.7, async () => (this.alive ? this.takeOver() : undefined)],
-    [8, async () => (this.alive ? undefined : this.takeOver())],
-    [0.5, () => this.#metadataFault('rolls back')],
-    [0.3, () => this.#metadataFault('is emptied')],
-    [0.3, () => this.#metadataFault('goes or comes')],
-    [6, () => this.#maintain()],
-    [1, () => this.#roll()],
-    [4, () => this.#tick()],
-    [0.6, () => this.#restart()],
-    [5, () => this.#openOne()],
-    [9, () => this.#create()],
-    [22, () => this.#publishOne()],
-    [3, () => this.#sendOne()],
-    [1.4, () => this.#subscribe()],
-    [3, () => this.#attach()],
-    [0.8, () => this.#reconnect()],
-    [10, () => this.#credit()],
-    [12, () => this.#acknowledge()],
-  ];
+  acts(): readonly (readonly [number, Act])[] {
+    return [
+      [26, () => this.#makeDurable()],
+      [6, () => this.#arriveLate()],
+      [0.7, () => this.#kill()],
+      [0.7 * this.often, async () => (this.alive ? this.takeOver() : undefined)],
+      [8, async () => (this.alive ? undefined : this.takeOver())],
+      [0.5, () => this.#metadataFault('rolls back')],
+      [0.3, () => this.#metadataFault('is emptied')],
+      [0.3, () => this.#metadataFault('goes or comes')],
+      [6, () => this.#maintain()],
+      [1, () => this.#roll()],
+      [4 * this.often, () => this.#tick()],
+      [0.6, () => this.#restart()],
+      [5, () => this.#openOne()],
+      [9, () => this.#create()],
+      [22, () => this.#publishOne()],
+      [3, () => this.#sendOne()],
+      [1.4 * this.often, () => this.#subscribe()],
+      [3, () => this.#attach()],
+      [0.8, () => this.#reconnect()],
+      [10, () => this.#credit()],
+      [12, () => this.#acknowledge()],
+    ];
+  }
 
   #makeDurable(): string | undefined {
     if (!this.alive || this.#storage.pending.length === 0) return undefined;
@@ -440,7 +444,10 @@ export class Model {
     const { partition } = this.harness;
     if (!this.alive || this.#session !== null || !partition.state.subscriptions.has(SUBSCRIPTION)) return undefined;
     const consumer = consumerNamed('c', String(++this.#instance));
-    const sink = new ModelSink(this, partition);
+    const sink = new ModelSink(
+      entry => this.delivered(partition, entry.offset, entry.resetEpoch),
+      () => this.sessionEnded(),
+    );
     const attaching = partition.attach({ subscription: SUBSCRIPTION, type: 1, consumer, start: null, mustExist: true }, sink);
     void attaching.then(session => {
       if (isFailure(session) || partition !== this.harness.partition || !this.alive) return;
@@ -582,29 +589,6 @@ export class Model {
   }
 }
 
-class ModelSink extends TestSink {
-  readonly #model: Model;
-  readonly #partition: Harness['partition'];
-
-  constructor(model: Model, partition: Harness['partition']) {
-    super();
-    this.#model = model;
-    this.#partition = partition;
-  }
-
-  override deliver(entry: Buffer, ranges: readonly (readonly [number, number])[], resetEpoch: ReturnType<typeof toOffset>): void {
-    const before = this.got.length;
-    super.deliver(entry, ranges, resetEpoch);
-    for (const { offset } of this.got.slice(before)) this.#model.delivered(this.#partition, offset, resetEpoch);
-    this.got.length = before;
-  }
-
-  override detached(reason: Failure): void {
-    super.detached(reason);
-    if (reason.code !== 'consumer_replaced') this.#model.sessionEnded();
-  }
-}
-
 function setOf(map: Map<string, Set<number>>, key: string): Set<number> {
   const found = map.get(key) ?? new Set<number>();
   map.set(key, found);
@@ -612,43 +596,3 @@ function setOf(map: Map<string, Set<number>>, key: string): Set<number> {
 }
 
 const instanceOf = (id: number, epoch: number): string => (id * 1_000_000 + epoch).toString(16).padStart(16, '0');
-
-export interface WalkResult {
-  readonly bad: string | null;
-  readonly path: readonly string[];
-  readonly model: Model;
-}
-
-/** One history of `steps` steps, and the healing after it. */
-export async function walk(seed: number, steps: number, mistake: Mistake = 'none'): Promise<WalkResult> {
-  const rnd = simRandom(seed);
-  const harness = await openHarness({
-    seed,
-    tailBytes: rnd.pick([0, 2000, 1 << 20]),
-    settings: { checkpointIntervalMs: 0, checkpointInFlightBytes: 1, rollAgeMs: 1e12, trimBytesMin: 0, idempotencyIdsMax: 1000 },
-    wrap: wrapped => plantInHarness(mistake, wrapped, rnd),
-  });
-  const model = new Model(harness, rnd, mistake);
-  plantInPartition(mistake, harness.partition, harness);
-  const path: string[] = [];
-  const total = model.acts.reduce((sum, [weight]) => sum + weight, 0);
-  let bad: string | null = null;
-  for (let step = 0; step < steps && bad === null; step++) {
-    let label: string | undefined;
-    while (label === undefined) {
-      let at = rnd.next() * total;
-      const act = model.acts.find(([weight]) => {
-        at -= weight;
-        return at < 0;
-      });
-      label = await act?.[1]();
-    }
-    path.push(label);
-    await harness.advance(1);
-    model.attribute();
-    model.witness();
-    bad = model.violation();
-  }
-  bad ??= await model.heal();
-  return { bad, path, model };
-}
