@@ -47,6 +47,8 @@ class History {
   #acknowledgedOutOfOrder = false;
   #trimmed: JournalPosition | null = null;
   #number = 0;
+  #asked = 0;
+  #answered = 0;
 
   constructor(seed: number, coverage: Coverage) {
     this.#random = simRandom(seed);
@@ -128,7 +130,10 @@ class History {
   #whenDurable(journal: Journal): void {
     const life = this.#appended;
     const count = life.length;
+    const order = this.#asked++;
     journal.whenDurable(() => {
+      if (order < this.#answered) this.#acknowledgedOutOfOrder = true;
+      this.#answered = order;
       for (const record of life.slice(0, count)) record.isAcknowledged = true;
     });
   }

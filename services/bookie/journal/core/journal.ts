@@ -29,6 +29,8 @@ const GROUPS_MAX = 65_536;
 const RECORD_BYTES_MAX = 12 * 1024 * 1024 + 64 * 1024;
 /** Kept for reserved records, of files that are large enough. */
 const RESERVE_BYTES_MAX = 2 * 1024 * 1024;
+/** Room for small records that come without asking, as the change of state that an entry brings. */
+const SLACK_BYTES_MAX = 64 * 1024;
 /** What a file cannot give to records: its header, its last block (kept for the header that covers its last group), a group's header. */
 const OVERHEAD_BYTES = 2 * BLOCK_BYTES + GROUP_HEADER_BYTES;
 
@@ -82,6 +84,7 @@ export class JournalCore {
   readonly recordBytesMax: number;
   readonly #options: JournalCoreOptions;
   readonly #reserveBytes: number;
+  readonly #slackBytes: number;
   readonly #pool = new SlabPool();
   readonly #spares: Spare[] = [];
   #spareBytes = 0;
@@ -112,6 +115,7 @@ export class JournalCore {
     this.recordBytesMax = Math.min(RECORD_BYTES_MAX, options.fileBytesMin - OVERHEAD_BYTES - RECORD_HEADER_BYTES);
     assert(this.recordBytesMax > 0, 'a journal file has room for a record');
     this.#reserveBytes = Math.min(RESERVE_BYTES_MAX, Math.floor(options.fileBytesMin / 8));
+    this.#slackBytes = Math.min(SLACK_BYTES_MAX, Math.floor(options.fileBytesMin / 32));
     this.#kept = [...options.kept];
     this.#nextSequence = options.nextSequence;
     this.#previous = options.previous;
@@ -169,11 +173,11 @@ export class JournalCore {
     return true;
   }
 
-  /** Why a record of `bytes` cannot be taken now. Reserved ones may use what is kept back. */
+  /** Why a record of `bytes` cannot be taken now. Reserved ones may use what is kept back. A false holds for one record. */
   isFull(reserved: boolean, bytes: number): false | 'space' | 'queue' {
     const { queueBytesMax } = this.#options;
     if (this.#queuedBytes >= (reserved ? queueBytesMax * 1.25 : queueBytesMax)) return 'queue';
-    const need = RECORD_HEADER_BYTES + bytes;
+    const need = RECORD_HEADER_BYTES + bytes + this.#slackBytes;
     const file = this.#file;
     // A group that is full ends at a block, and the next one has a header.
     const used = this.#gathering ? this.#gathering.end + GROUP_HEADER_BYTES : (file?.end ?? 0) + GROUP_HEADER_BYTES;
