@@ -43,7 +43,7 @@ class Cluster {
           this.world.clock.after(0.1, () => onReply(reply));
         });
       },
-      bookies: () => this.bookies.map(bookie => ({ id: bookie.id, alive: !this.dead.has(bookie.id) })),
+      bookies: () => this.bookies.map(bookie => ({ id: bookie.id, alive: !this.dead.has(bookie.id), full: bookie.full })),
     };
     const incarnation = String(++this.#restarts).padStart(16, '0');
     return { world: this.world, transport, metadata: this.metadata, broker: name, incarnation, settings: this.settings, epochs: new Map() };

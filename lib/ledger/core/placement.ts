@@ -1,11 +1,13 @@
-// Which R bookies form the ensemble of a new ledger. Live ones first, those that the caller suspects last among them, then registered
-// ones that are away: Q of an ensemble must create it, the rest may come later (DESIGN ch. 3). Racks come with a later version.
+// Which R bookies form the ensemble of a new ledger. Live ones first, among them those with space before full ones and those that the
+// caller suspects last, then registered ones that are away: Q of an ensemble must create it, the rest may come later (DESIGN ch. 3). Racks come with a later version.
 
 import type { BookieId } from '#lib/types/brands.ts';
 
 export interface Candidate {
   readonly id: BookieId;
   readonly alive: boolean;
+  /** Its disk has no space for clients' entries. */
+  readonly full: boolean;
 }
 
 /**
@@ -21,7 +23,8 @@ export function chooseEnsemble(
   if (candidates.length < replicas) return null;
   const ensemble: BookieId[] = [];
   const groups = [
-    candidates.filter(bookie => bookie.alive && !avoid.has(bookie.id)),
+    candidates.filter(bookie => bookie.alive && !avoid.has(bookie.id) && !bookie.full),
+    candidates.filter(bookie => bookie.alive && !avoid.has(bookie.id) && bookie.full),
     candidates.filter(bookie => bookie.alive && avoid.has(bookie.id)),
     candidates.filter(bookie => !bookie.alive),
   ];

@@ -51,6 +51,8 @@ interface Replica {
   probing: boolean;
   /** Its last answer to an entry was that it has no space. */
   spaceless: boolean;
+  /** Entries before one that has a right to the reserve are sent with that right too: else it could never be reached. */
+  useReserve: boolean;
   waitMs: number;
   dueMs: number | null;
   badSinceMs: number | null;
@@ -284,6 +286,7 @@ export class LedgerWriter {
       trouble: null,
       probing: false,
       spaceless: false,
+      useReserve: false,
       waitMs: 0,
       dueMs: null,
       badSinceMs: null,
@@ -340,8 +343,9 @@ export class LedgerWriter {
     if (end > this.#end) return this.#lose({ kind: 'broken', what: `bookie ${replica.id} holds ${end}, and only ${this.#end} was sent` });
     if (end > replica.end) {
       replica.end = end;
-      while (replica.held < this.#tail && this.#endOf(replica.held) <= end) replica.held++;
-      if (replica.next < replica.held) replica.next = replica.held;
+      if (replica.state === 'behind') this.#rejoin(replica);
+      if (replica.state !== 'behind' && replica.state !== 'failed') this.#advance(replica);
+      if (replica.held > this.#reservedTail) replica.useReserve = false;
       this.#updateAcked();
       if (this.#stopped) return;
     }
@@ -355,8 +359,25 @@ export class LedgerWriter {
   }
 
   #endOf(seq: number): number {
-    const request = this.#at(Math.max(seq, this.#head));
+    const request = this.#at(seq);
     return request.offset + request.span;
+  }
+
+  #advance(replica: Replica): void {
+    while (replica.held < this.#tail && this.#endOf(replica.held) <= replica.end) replica.held++;
+    if (replica.next < replica.held) replica.next = replica.held;
+  }
+
+  /** Answers that were under way when it fell out of the window may show that it did not miss anything after all. */
+  #rejoin(replica: Replica): void {
+    const windowFirst = this.#head < this.#tail ? this.#at(this.#head).offset : this.#end;
+    if (replica.end < windowFirst) return;
+    replica.state = 'ready';
+    replica.held = this.#head;
+    // What was refused meanwhile was not noted: begin again from what it holds.
+    replica.trouble = 'gap';
+    replica.waitMs = longerWait(replica.waitMs);
+    replica.dueMs = null;
   }
 
   #onCreated(replica: Replica): void {
@@ -398,7 +419,10 @@ export class LedgerWriter {
     }
     if (replica.state === 'creating') replica.state = 'absent';
     replica.trouble = trouble;
-    replica.spaceless ||= trouble === 'space';
+    if (trouble === 'space') {
+      replica.spaceless = true;
+      replica.useReserve = true;
+    }
     replica.told = this.first;
   }
 
@@ -427,7 +451,7 @@ export class LedgerWriter {
   #send(replica: Replica): void {
     const seq = replica.next++;
     let request = this.#at(seq);
-    if (replica.probing && !request.reserved && seq < this.#reservedTail) request = { ...request, reserved: true };
+    if (replica.useReserve && !request.reserved && seq < this.#reservedTail) request = { ...request, reserved: true };
     replica.told = request.ackedEnd;
     replica.inflight++;
     this.#deps.transport.send(replica.id, request, replica.onReply);

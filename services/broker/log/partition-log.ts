@@ -50,6 +50,7 @@ class LedgerLog implements PartitionLog {
   readonly ballot: Ballot;
   readonly #deps: LogDeps;
   readonly #topic: TopicId;
+  readonly #fresh: boolean;
   readonly #events: LogEvents;
   readonly #spreads: Spreads;
   readonly #owner: Owner;
@@ -60,6 +61,7 @@ class LedgerLog implements PartitionLog {
   #lost: Failure | null = null;
   #timer: Timer | null = null;
   #timerPace: Pace = 'none';
+  #spaceless = false;
   #ackDue = false;
   /** Where the newest entry began, and when. */
   #lastAppend = -1;
@@ -73,6 +75,7 @@ class LedgerLog implements PartitionLog {
     this.ballot = led.ballot;
     this.#deps = deps;
     this.#topic = topic;
+    this.#fresh = led.fresh;
     this.#events = events;
     this.#spreads = spreads;
     this.#chain = new Chain([{ descriptor: led.descriptor, first: led.first, end: null, bytes: 0, lastAppendTimeMs: null, holders: [] }]);
@@ -94,7 +97,9 @@ class LedgerLog implements PartitionLog {
   }
 
   isFull(): false | 'space' | 'window' {
-    return this.#owner.isFull();
+    // While entries are under way, ticks look at the bookies; before the first one of a burst it is looked at here.
+    if (this.#timerPace !== 'fast') this.#spaceless = this.#isWithoutSpace();
+    return this.#spaceless ? 'space' : this.#owner.isFull();
   }
 
   append(entry: Buffer, span: number, reserved: boolean): void {
@@ -154,6 +159,8 @@ class LedgerLog implements PartitionLog {
   }
 
   async purge(): Promise<void> {
+    // A partition that was never written to is known to no bookie.
+    if (this.#fresh && this.#state === 'open' && this.end === this.start) return this.#letGo('closed');
     if (this.#state === 'open') await this.#finish(done => this.#owner.endPartition(done));
     if (this.#state === 'lost') return;
     const deletions = this.#chain.ledgers.map(ledger =>
@@ -331,6 +338,14 @@ class LedgerLog implements PartitionLog {
     });
   }
 
+  /** Do fewer than A bookies of the open ledger have space for clients' entries? */
+  #isWithoutSpace(): boolean {
+    const { ensemble, ackQuorum } = this.#owner.writer.descriptor;
+    let full = 0;
+    for (const bookie of this.#deps.transport.bookies()) if (bookie.full && ensemble.includes(bookie.id)) full++;
+    return ensemble.length - full < ackQuorum;
+  }
+
   // ---- time -----------------------------------------------------------------------------------------------------------------------
 
   /** Makes sure that the cores are ticked as often as they want; called after everything that may give them something to wait for. */
@@ -342,6 +357,7 @@ class LedgerLog implements PartitionLog {
     this.#timerPace = pace;
     this.#timer = this.#deps.world.clock.after(pace === 'fast' ? FAST_TICK_MS : SLOW_TICK_MS, () => {
       this.#timerPace = 'none';
+      this.#spaceless = this.#isWithoutSpace();
       const now = this.#deps.world.clock.monotonic();
       this.#owner.tick(now);
       this.#spreads.tick(now);

@@ -44,6 +44,14 @@ export class MemoryBookie {
         return this.#append(request);
       case 'seal':
         return this.#onHeld(request.ledger, held => {
+          // An owner that was outbid on the others may propose beside an outcome that this replica has learned: no broken rule.
+          const { decided, promised, end } = held.replica;
+          if (
+            decided &&
+            compare(request.ballot, promised) >= 0 &&
+            (decided.end !== request.value.end || decided.next?.ledger !== request.value.next?.ledger)
+          )
+            return { kind: 'refused', reason: 'sealed', end };
           const reply = settled(held.replica.seal(request.ballot, request.first, request.value));
           cut(held);
           return reply;

@@ -279,7 +279,7 @@ export class ProtocolSim {
         if (!bookie) throw new Error('no such bookie');
         this.#messages.push({ broker, life, to: bookie, ...this.#plant(broker, request, onReply, sealed) });
       },
-      bookies: () => this.#bookies.map(({ id }) => ({ id, alive: !this.#lostDisks.has(id) })),
+      bookies: () => this.#bookies.map(({ id }) => ({ id, alive: !this.#lostDisks.has(id), full: false })),
     };
   }
 
@@ -339,9 +339,9 @@ export class ProtocolSim {
   }
 
   #newDescriptor(prev: LedgerDescriptor | null, creator: Ballot, avoid: ReadonlySet<BookieId>): LedgerDescriptor {
-    const candidates = this.#bookies.map(({ id }) => ({ id, alive: !this.#lostDisks.has(id) }));
+    const candidates = this.#bookies.map(({ id }) => ({ id, alive: !this.#lostDisks.has(id), full: false }));
     // A broker need not know that a disk is lost.
-    const seen = this.#random.chance(0.3) ? candidates.map(({ id }) => ({ id, alive: true })) : candidates;
+    const seen = this.#random.chance(0.3) ? candidates.map(({ id }) => ({ id, alive: true, full: false })) : candidates;
     const ensemble = chooseEnsemble(seen, this.#options.replicas, avoid, count => this.#random.integer(count)) ?? [];
     const ledger = ledgerId(`00000000-0000-7000-8000-${(++this.#ledgers).toString(16).padStart(12, '0')}`);
     const { ackQuorum } = this.#options;
