@@ -1,7 +1,7 @@
 // gRPC channels by address, with the limits and windows that streams of batches need, and unary calls that are repeated while a server
 // cannot be reached. Which of the given servers is asked is decided here: the present one until it fails, then the next.
 
-import { type ChannelOptions, Client, credentials, Metadata, type ServiceError } from '@grpc/grpc-js';
+import { type ChannelOptions, Client, credentials, Metadata, type ServiceError, type StatusObject } from '@grpc/grpc-js';
 import { failureOfStatus } from '#lib/rpc/status.ts';
 import { type ErrorCode, type Failure, isFailure, SluiceError } from '#lib/types/errors.ts';
 import { MIB } from '#lib/types/limits.ts';
@@ -132,4 +132,32 @@ export function failureOfCall(error: Pick<ServiceError, 'code' | 'details' | 'me
   if (failure.code === 'unavailable' && /No connection established|ECONNREFUSED|ENOTFOUND/.test(failure.message))
     return { ...failure, stored: 'no' };
   return failure;
+}
+
+interface EndingCall {
+  on(event: 'status', listener: (status: StatusObject) => void): unknown;
+  on(event: 'end' | 'close' | 'error', listener: () => void): unknown;
+}
+
+/** Calls `run` once, when a stream is over and all that it brought has been handed out: gRPC tells the status before that. */
+export function afterEnd(call: EndingCall, run: (status: StatusObject) => void): void {
+  let status: StatusObject | null = null;
+  let isDrained = false;
+  let isTold = false;
+  const check = (): void => {
+    if (!status || !isDrained || isTold) return;
+    isTold = true;
+    run(status);
+  };
+  const onDrained = (): void => {
+    isDrained = true;
+    check();
+  };
+  call.on('status', received => {
+    status = received;
+    check();
+  });
+  call.on('end', onDrained);
+  call.on('close', onDrained);
+  call.on('error', () => undefined); // The status says the same.
 }

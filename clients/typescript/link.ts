@@ -3,7 +3,7 @@
 
 import { type ClientDuplexStream, Metadata, type StatusObject } from '@grpc/grpc-js';
 import { type Failure, fail } from '#lib/types/errors.ts';
-import { type Channels, failureOfCall, RETRY_LONGEST_MS } from './channels.ts';
+import { afterEnd, type Channels, failureOfCall, RETRY_LONGEST_MS } from './channels.ts';
 import { Backoff } from './core/backoff.ts';
 import type { ClientTimer, ClientWorld } from './world.ts';
 
@@ -110,8 +110,7 @@ export class Link {
     this.#unwritten = 0;
     this.#wasFull = false;
     call.on('data', (message: Buffer) => this.#onData(call, message));
-    call.on('error', () => undefined); // 'status' follows, with the same content.
-    call.on('status', (status: StatusObject) => this.#onStatus(call, address, status));
+    afterEnd(call, status => this.#onStatus(call, address, status));
     this.#handler.onStart();
   }
 

@@ -6,7 +6,7 @@ import { ERRORS, type Failure, fail, isFailure, SluiceError } from '#lib/types/e
 import type { PositionFrame } from '#lib/wire/frames.ts';
 import { decodeReadResponse, encodeReadRequest } from '#lib/wire/messaging-codec.ts';
 import { AsyncQueue, QueueIterator } from './async-queue.ts';
-import { type Channels, failureOfCall, RESPONSE_BYTES_TAKEN, RETRY_LONGEST_MS } from './channels.ts';
+import { afterEnd, type Channels, failureOfCall, RESPONSE_BYTES_TAKEN, RETRY_LONGEST_MS } from './channels.ts';
 import { Backoff } from './core/backoff.ts';
 import type { TopicPlaces } from './lookup.ts';
 import { MessageCursor } from './message-cursor.ts';
@@ -152,8 +152,7 @@ class PartitionSource {
     const call = this.#channels.of(address).makeServerStreamRequest(PATH, same, same, request, new Metadata());
     this.#call = call;
     call.on('data', (message: Buffer) => this.#onMessage(call, message));
-    call.on('error', () => undefined); // 'status' follows, with the same content.
-    call.on('status', (status: StatusObject) => this.#onStatus(call, address, status));
+    afterEnd(call, status => this.#onStatus(call, address, status));
   }
 
   onTaken(bytes: number): void {
@@ -171,9 +170,10 @@ class PartitionSource {
   #onMessage(call: ClientReadableStream<Buffer>, message: Buffer): void {
     if (this.#call !== call) return;
     const response = decodeReadResponse(message);
-    if (isFailure(response))
+    if (isFailure(response)) {
       this.#fail({ ...response, code: 'internal', message: `a response cannot be read: ${response.message}` });
       return;
+    }
     this.#backoff.reset();
     this.#since = this.#channels.world.now();
     if (this.#end < 0) this.#end = response.endOffset;
