@@ -192,7 +192,7 @@ describe('checking', () => {
   it('agrees with a generated stub about everything that it accepts, and never reads outside', () => {
     const type = contractType('Batch');
     let accepted = 0;
-    for (let seed = 0; seed < 30; seed++) {
+    for (let seed = 0; seed < 15; seed++) {
       const bytes = encodeBatch(randomMessages(new Dice(seed)));
       for (let at = 0; at < bytes.length; at++)
         for (const mask of [0x01, 0x02, 0x08, 0x10, 0x80]) {
@@ -212,7 +212,7 @@ describe('checking', () => {
           if (!isDeepStrictEqual(ours, theirs)) expect(ours, `seed ${seed}, byte ${at}, ${changed.toString('hex')}`).toEqual(theirs);
         }
     }
-    expect(accepted).toBeGreaterThan(1000);
+    expect(accepted).toBeGreaterThan(500);
   });
 });
 

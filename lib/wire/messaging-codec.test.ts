@@ -33,7 +33,7 @@ function suite<T>(kind: Kind<T>): void {
     });
 
     it('answers every truncation and every changed byte with a frame or a refusal', () => {
-      for (let seed = 1000; seed < 1012; seed++) {
+      for (let seed = 1000; seed < 1004; seed++) {
         const bytes = kind.encode(kind.sample(new Dice(seed)));
         for (let length = 0; length < bytes.length; length++) sound(kind.decode, bytes.subarray(0, length));
         for (let at = 0; at < bytes.length; at++)
@@ -47,7 +47,7 @@ function suite<T>(kind: Kind<T>): void {
 
     it('refuses what protobufjs cannot read', () => {
       let refused = 0;
-      for (let seed = 2000; seed < 2040; seed++) {
+      for (let seed = 2000; seed < 2008; seed++) {
         const bytes = kind.encode(kind.sample(new Dice(seed)));
         for (let length = 0; length < bytes.length; length++) {
           const cut = bytes.subarray(0, length);
