@@ -203,8 +203,8 @@ export interface PartitionListing {
 /** How a broker reaches bookies: in the same process, over TCP, or in the simulator. `onReply` is called exactly once, never within `send`. */
 export interface BookieTransport {
   send(to: BookieId, request: BookieRequest, onReply: (reply: BookieReply) => void): void;
-  /** Bookies that are registered, and whether each is alive now. */
-  bookies(): readonly { readonly id: BookieId; readonly alive: boolean }[];
+  /** Bookies that are registered; whether each is alive now, and whether its disk is too full for clients' entries. */
+  bookies(): readonly { readonly id: BookieId; readonly alive: boolean; readonly full: boolean }[];
 }
 
 /** Q: who must create, answer a fence and accept a seal. */
