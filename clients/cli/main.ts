@@ -132,10 +132,14 @@ function say(terminal: Terminal, json: boolean, error: Said, advice: string | un
   return exitCode;
 }
 
+/** A timer that some library left behind must not keep a finished command; what was written must be out. */
+async function end(exitCode: ExitCode): Promise<never> {
+  for (const stream of [process.stdout, process.stderr]) {
+    if (stream.writableLength > 0) await new Promise<void>(resolve => stream.write('', () => resolve()));
+  }
+  process.exit(process.exitCode ?? exitCode);
+}
+
 const terminal = new Terminal();
 const args = process.argv.slice(2);
-try {
-  process.exitCode = await run(args, process.env, terminal);
-} catch (error) {
-  process.exitCode = report(error, args, process.env, terminal);
-}
+await end(await run(args, process.env, terminal).catch((error: unknown) => report(error, args, process.env, terminal)));

@@ -236,6 +236,15 @@ describe('what is wrong is said with place, key, value and what is allowed', () 
     expect(found).toHaveLength(4);
   });
 
+  test('what is wrong in a file is told in the order of its lines', () => {
+    expect(errors({ file: 'retention: x\nnope12345678: 1\nnode: A', argv: ['--wat'] }).map(text => text.slice(0, 8))).toEqual([
+      'f.yaml:1',
+      'f.yaml:2',
+      'f.yaml:3',
+      'there is',
+    ]);
+  });
+
   test('values that do not fit each other are refused with where both come from', () => {
     expect(errors({ file: 'storageLimit: 64MiB', argv: ['--reserve', '65MiB'] })).toEqual([
       'reserve is larger than storageLimit (reserve from --reserve, storageLimit from f.yaml:1)',

@@ -27,6 +27,8 @@ export type Source =
 export interface ConfigError {
   readonly kind: 'unreadable' | 'syntax' | 'unknown_key' | 'unknown_flag' | 'invalid_value' | 'conflict';
   readonly key: string | null;
+  /** Of the file; null: it stands elsewhere. */
+  readonly line: number | null;
   readonly text: string;
 }
 
@@ -109,7 +111,10 @@ function settle<K extends Keys>(schema: Schema<K>, findings: Findings, file: str
   // The table's type says what each parsed value is; the compiler cannot follow it through the loop above.
   const config = Object.freeze(values) as ConfigOf<K>;
   if (findings.errors.length === 0) crossCheck(schema, config, sources, findings);
-  if (findings.errors.length > 0) return { kind: 'invalid', errors: findings.errors, warnings: findings.warnings };
+  if (findings.errors.length > 0) {
+    const errors = findings.errors.sort((a, b) => (a.line ?? Number.MAX_SAFE_INTEGER) - (b.line ?? Number.MAX_SAFE_INTEGER));
+    return { kind: 'invalid', errors, warnings: findings.warnings };
+  }
   return { kind: 'loaded', config, sources: Object.freeze(sources) as Record<keyof K & string, Source>, warnings: findings.warnings, file };
 }
 
@@ -129,14 +134,16 @@ function crossCheck<K extends Keys>(
     const conflict = check(config);
     if (!conflict) continue;
     const where = conflict.keys.map(key => `${key} from ${describeSource(sources[key] ?? { kind: 'default' })}`).join(', ');
-    findings.errors.push({ kind: 'conflict', key: conflict.keys[0] ?? null, text: `${conflict.message} (${where})` });
+    findings.errors.push({ kind: 'conflict', key: conflict.keys[0] ?? null, line: null, text: `${conflict.message} (${where})` });
   }
 }
 
 function invalidValue(key: string, spec: Spec, text: string, allowed: string, source: Source): ConfigError {
   const shown = spec.secret ? 'the value' : JSON.stringify(text.length > 60 ? `${text.slice(0, 60)}…` : text);
-  return { kind: 'invalid_value', key, text: `${describeSource(source)}: ${key}: ${shown} is not ${allowed}` };
+  return { kind: 'invalid_value', key, line: lineOf(source), text: `${describeSource(source)}: ${key}: ${shown} is not ${allowed}` };
 }
+
+const lineOf = (source: Source): number | null => (source.kind === 'file' ? source.line : null);
 
 /** As it stands before a message: `sluice.yaml:3`, `SLUICE_LISTEN`, `--listen`. */
 export function describeSource(source: Source): string {
@@ -176,7 +183,7 @@ function readFlags<K extends Keys>(schema: Schema<K>, argv: readonly string[], f
     const value = equals >= 0 ? argument.slice(equals + 1) : isSwitch ? 'true' : argv[++index];
     if (value === undefined || (equals < 0 && value.startsWith('--'))) {
       const allowed = name === undefined ? 'a file' : allowedOf(specOf(schema, name));
-      findings.errors.push({ kind: 'invalid_value', key: name ?? null, text: `${flag} needs a value: ${allowed}` });
+      findings.errors.push({ kind: 'invalid_value', key: name ?? null, line: null, text: `${flag} needs a value: ${allowed}` });
       if (value !== undefined) index--;
     } else if (name === undefined) file = value;
     else findings.found.push({ key: name, text: value, source: { kind: 'flag', flag } });
@@ -186,12 +193,13 @@ function readFlags<K extends Keys>(schema: Schema<K>, argv: readonly string[], f
 
 function unknownFlag(argument: string, flags: readonly string[]): ConfigError {
   const shown = JSON.stringify(argument.slice(0, 60));
-  if (!argument.startsWith('-')) return { kind: 'unknown_flag', key: null, text: `${shown} is not expected here: only flags are` };
+  if (!argument.startsWith('-'))
+    return { kind: 'unknown_flag', key: null, line: null, text: `${shown} is not expected here: only flags are` };
   const nearest = nearestName(
     argument.replace(/^-+|=.*$/g, ''),
     flags.map(flag => flag.slice(2)),
   );
-  return { kind: 'unknown_flag', key: null, text: `there is no flag ${shown}${nearest ? `; did you mean --${nearest}?` : ''}` };
+  return { kind: 'unknown_flag', key: null, line: null, text: `there is no flag ${shown}${nearest ? `; did you mean --${nearest}?` : ''}` };
 }
 
 // ---- environment -------------------------------------------------------------------------------------------------------------
@@ -221,23 +229,24 @@ function readFromFile<K extends Keys>(schema: Schema<K>, file: string, readFile:
     text = readFile(file);
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
-    findings.errors.push({ kind: 'unreadable', key: null, text: `the configuration file ${file} cannot be read: ${reason}` });
+    findings.errors.push({ kind: 'unreadable', key: null, line: null, text: `the configuration file ${file} cannot be read: ${reason}` });
     return;
   }
   const lines = new LineCounter();
   const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, stringKeys: true });
-  const lineOf = (position: number | undefined) => lines.linePos(position ?? 0).line;
+  const lineAt = (position: number | undefined) => lines.linePos(position ?? 0).line;
   for (const problem of document.errors) {
-    findings.errors.push({ kind: 'syntax', key: null, text: `${file}:${lineOf(problem.pos[0])}: ${problem.message}` });
+    const line = lineAt(problem.pos[0]);
+    findings.errors.push({ kind: 'syntax', key: null, line, text: `${file}:${line}: ${problem.message}` });
   }
   const empty = document.contents === null || (isScalar(document.contents) && document.contents.value === null);
   if (document.errors.length > 0 || empty) return;
   if (!isMap<Scalar<string>, Node | null>(document.contents)) {
-    findings.errors.push({ kind: 'syntax', key: null, text: `${file}:1: a configuration file is a list of "key: value" lines` });
+    findings.errors.push({ kind: 'syntax', key: null, line: 1, text: `${file}:1: a configuration file is a list of "key: value" lines` });
     return;
   }
   for (const { key, value } of document.contents.items) {
-    readEntry(schema, String(key.value), value, { kind: 'file', file, line: lineOf(key.range?.[0]) }, findings);
+    readEntry(schema, String(key.value), value, { kind: 'file', file, line: lineAt(key.range?.[0]) }, findings);
   }
 }
 
@@ -247,12 +256,13 @@ function readEntry<K extends Keys>(schema: Schema<K>, key: string, value: Node |
     const nearest = nearestName(key, schema.names);
     const hint = nearest ? `did you mean ${nearest}?` : `the keys are ${schema.names.join(', ')}`;
     const text = `${describeSource(source)}: there is no key ${JSON.stringify(key.slice(0, 60))}; ${hint}`;
-    findings.errors.push({ kind: 'unknown_key', key, text });
+    findings.errors.push({ kind: 'unknown_key', key, line: lineOf(source), text });
     return;
   }
   if (!isScalar(value) || value.value === null) {
     const what = isScalar(value) || value === null ? 'has no value' : 'is not a single value';
-    findings.errors.push({ kind: 'invalid_value', key, text: `${describeSource(source)}: ${key} ${what}: it takes ${allowedOf(spec)}` });
+    const text = `${describeSource(source)}: ${key} ${what}: it takes ${allowedOf(spec)}`;
+    findings.errors.push({ kind: 'invalid_value', key, line: lineOf(source), text });
     return;
   }
   // As it was written: `0x10` or `1e3` is not what a flag would take, so a file does not take it either.

@@ -3,6 +3,7 @@
 
 import type { Producer, SluiceClient } from '#clients/typescript/index.ts';
 import { SluiceError } from '#lib/types/errors.ts';
+import { KIB, MIB } from '#lib/types/limits.ts';
 import type { Verb } from '../command.ts';
 import { withClient } from '../connection.ts';
 import { EXIT } from '../exit-codes.ts';
@@ -58,7 +59,9 @@ export const benchLatency: Verb<typeof BENCH_LATENCY> = async invocation => {
 
 /** Open, with the topic there and one message through. */
 async function warmProducer(client: SluiceClient, topic: string, window: number | undefined): Promise<Producer> {
-  const producer = await client.producer(window === undefined ? { topic } : { topic, window });
+  // What waits here beyond what can be under way adds latency and no rate.
+  const limits = window === undefined ? {} : { window, memoryBytesMax: Math.max(4 * MIB, 2 * window * 128 * KIB) };
+  const producer = await client.producer({ topic, ...limits });
   await producer.send('warm');
   return producer;
 }

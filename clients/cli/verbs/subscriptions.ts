@@ -81,6 +81,8 @@ export const deleteSubscription: Verb<typeof SUBSCRIPTIONS_DELETE> = async ({ va
     const ref = refOf({ positionals });
     let deleted = true;
     try {
+      // The server takes a second deletion for a repeat of the first; a person wants to know that there is none.
+      await client.admin.describeSubscription(ref);
       await client.admin.deleteSubscription(ref);
     } catch (error) {
       const missing = isRefused(error, 'subscription_not_found') || isRefused(error, 'topic_not_found');
