@@ -3,7 +3,7 @@
 
 import type { BookieId } from '#lib/types/brands.ts';
 import type { BookieReply, BookieRequest, BookieTransport } from '../protocol.ts';
-import { longerWait, type Pace, SLOW_TICK_MS } from './pace.ts';
+import { FAST_TICK_MS, longerWait, type Pace, SLOW_TICK_MS } from './pace.ts';
 
 /** What a handler makes of an answer: settled, ask again at once (another request is next), or after a pause. */
 export type Verdict = 'settled' | 'now' | 'later';
@@ -59,7 +59,8 @@ export class Asking {
     if (this.#stopped) return;
     for (const target of this.#targets) {
       if (target.state !== 'waiting') continue;
-      target.dueMs ??= nowMs + target.waitMs;
+      // Ticks are not finer than the shortest pause.
+      target.dueMs ??= nowMs + Math.max(0, target.waitMs - FAST_TICK_MS);
       if (target.dueMs <= nowMs) this.#ask(target);
       if (this.#stopped) return;
     }

@@ -53,6 +53,8 @@ describe('the start of a take over without an index', () => {
     const floor = { offset: offset(9), firstLive: ledgerNumber(4) };
     const found = findStart(listings([[ONE, [state(4, 9, 9), state(5, 9, 12)]]], floor), genesis);
     expect(found?.descriptor.ledger).toBe(ledgerNumber(4));
+    // Also when it was only created yet.
+    expect(findStart(listings([[ONE, [state(4, null, null)]]], floor), genesis)).toMatchObject({ first: 9 });
   });
 });
 

@@ -46,19 +46,19 @@ export function findStart(
   genesis: LedgerDescriptor | null,
 ): { readonly descriptor: LedgerDescriptor; readonly first: Offset } | null {
   let best: { descriptor: LedgerDescriptor; first: Offset; open: boolean } | null = null;
-  const decided = new Set<LedgerId>();
-  for (const [id, replicas] of listings.replicas) if (replicas.some(replica => replica.state.decided)) decided.add(id);
+  const sealed = new Set<LedgerId>();
+  for (const [id, replicas] of listings.replicas) if (replicas.some(replica => replica.state.decided)) sealed.add(id);
   const offer = (descriptor: LedgerDescriptor, first: Offset): void => {
-    const open = !decided.has(descriptor.ledger);
+    const open = !sealed.has(descriptor.ledger);
     if (!best || first > best.first || (first === best.first && open && !best.open)) best = { descriptor, first, open };
   };
   if (genesis && !listings.floor) offer(genesis, offset(0));
   for (const replicas of listings.replicas.values()) {
     for (const { state } of replicas) {
-      if (state.decided?.next) offer(state.decided.next, state.decided.end);
-      if (state.first === null) continue;
-      const acknowledged = state.ackedEnd !== null && state.ackedEnd > state.first;
-      if (acknowledged || state.descriptor.ledger === listings.floor?.firstLive) offer(state.descriptor, state.first);
+      const { descriptor, decided, first, ackedEnd } = state;
+      if (decided?.next) offer(decided.next, decided.end);
+      if (descriptor.ledger === listings.floor?.firstLive) offer(descriptor, listings.floor.offset);
+      if (first !== null && ackedEnd !== null && ackedEnd > first) offer(descriptor, first);
     }
   }
   return best;

@@ -9,7 +9,7 @@ import { assert, unreachable } from '#lib/types/assert.ts';
 import type { Ballot } from '#lib/types/ballot.ts';
 import { type BookieId, type Offset, offset } from '#lib/types/brands.ts';
 import type { AppendRequest, BookieReply, BookieTransport, LedgerDescriptor } from '../protocol.ts';
-import { type Lost, longerWait, type Pace, SLOW_TICK_MS } from './pace.ts';
+import { FAST_TICK_MS, type Lost, longerWait, type Pace, SLOW_TICK_MS } from './pace.ts';
 
 export interface WriterDeps {
   readonly transport: BookieTransport;
@@ -428,7 +428,8 @@ export class LedgerWriter {
 
   #retry(replica: Replica, nowMs: number) {
     if (replica.state === 'behind' || replica.state === 'failed') return;
-    replica.dueMs ??= nowMs + replica.waitMs;
+    // Ticks are not finer than the shortest pause.
+    replica.dueMs ??= nowMs + Math.max(0, replica.waitMs - FAST_TICK_MS);
     if (replica.dueMs > nowMs) return;
     if (replica.state === 'absent' || replica.trouble === 'absent') return this.#create(replica);
     replica.trouble = null;

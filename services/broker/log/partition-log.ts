@@ -223,6 +223,7 @@ class LedgerLog implements PartitionLog {
     return {
       transport: this.#deps.transport,
       ballot: this.ballot,
+      clock: this.#deps.world.clock,
       get chain() {
         return log.#chain;
       },

@@ -4,10 +4,11 @@
 import type { Chain, ChainLedger } from '#lib/ledger/core/chain.ts';
 import type { LedgerWriter } from '#lib/ledger/core/write.ts';
 import type { BookieReply, BookieTransport } from '#lib/ledger/protocol.ts';
+import type { Clock } from '#lib/runtime/ports.ts';
 import type { Ballot } from '#lib/types/ballot.ts';
 import { type BookieId, type Offset, offset } from '#lib/types/brands.ts';
 import { type Failure, fail, isFailure } from '#lib/types/errors.ts';
-import { entryAppendTimeMs, entryBaseOffset, entryEnd } from '#lib/wire/entry.ts';
+import { entryAppendTimeMs, entryBaseOffset, entryCount, entryCumulativeCount, entryEnd } from '#lib/wire/entry.ts';
 import { ask } from './ask.ts';
 
 export interface LogView {
@@ -17,35 +18,51 @@ export interface LogView {
   /** The open ledger's writer. */
   readonly writer: LedgerWriter;
   readonly ackedEnd: Offset;
+  readonly clock: Clock;
 }
+
+/** How often, and after which pause, bookies are asked again that are busy with other reads. */
+const BUSY_ATTEMPTS_MAX = 50;
+const BUSY_WAIT_MS = 10;
+const SCAN_BYTES = 1024 * 1024;
 
 /** As `PartitionLog.read`. */
 export async function readLog(view: LogView, from: Offset, bytesMax: number): Promise<readonly Buffer[] | Failure> {
-  if (from < view.chain.start) return belowStart(view, from);
-  if (from >= view.ackedEnd) return [];
+  for (let attempt = 0; ; attempt++) {
+    if (from < view.chain.start) return belowStart(view, from);
+    if (from >= view.ackedEnd) return [];
+    const result = await readOnce(view, from, bytesMax);
+    if (result !== 'busy') return result;
+    if (attempt === BUSY_ATTEMPTS_MAX) return fail('overloaded', 'the bookies are busy with other reads', {}, BUSY_WAIT_MS);
+    await new Promise<void>(resolve => view.clock.after(BUSY_WAIT_MS, resolve));
+  }
+}
+
+/** Asks one replica after the other. `busy`: none could, and one of them only for now. */
+async function readOnce(view: LogView, from: Offset, bytesMax: number): Promise<readonly Buffer[] | Failure | 'busy'> {
   const ledger = view.chain.find(from);
-  const limit = ledger.end ?? view.ackedEnd;
   const problems: string[] = [];
-  let corrupt = false;
+  let worst: 'storage_unavailable' | 'data_loss' | 'busy' = 'storage_unavailable';
   for (const bookie of readOrder(view, ledger, from)) {
     const { ballot } = view;
     const reply = await ask(view.transport, bookie, { kind: 'read', ledger: ledger.descriptor.ledger, ballot, offset: from, bytesMax });
     if (reply.kind === 'entries') {
-      const entries = clip(reply.entries, limit);
+      const entries = clip(reply.entries, ledger.end ?? view.ackedEnd);
       const [entry] = entries;
       if (entry && entryBaseOffset(entry) <= from && entryEnd(entry) > from) return entries;
     }
-    corrupt ||= reply.kind === 'corrupt';
+    if (reply.kind === 'busy') worst = 'busy';
+    else if (reply.kind === 'corrupt' && worst !== 'busy') worst = 'data_loss';
     problems.push(`${bookie}: ${describe(reply)}`);
   }
+  if (worst === 'busy') return worst;
   if (from < view.chain.start) return belowStart(view, from);
-  const message = `offset ${from} cannot be read from ledger ${ledger.descriptor.ledger} (${problems.join('; ')})`;
-  return fail(corrupt ? 'data_loss' : 'storage_unavailable', message);
+  return fail(worst, `offset ${from} cannot be read from ledger ${ledger.descriptor.ledger} (${problems.join('; ')})`);
 }
 
 /** As `PartitionLog.locate`: the first ledger whose replica does not answer "beyond me" has it. */
 export async function locateInLog(view: LogView, by: 'time' | 'count', value: number): Promise<Offset | null | Failure> {
-  const ledgers = view.chain.ledgers.filter(ledger => ledger.end === null || ledger.end > ledger.first);
+  const ledgers = view.chain.ledgers.filter(ledger => (ledger.end ?? view.ackedEnd) > ledger.first);
   let low = 0;
   let high = ledgers.length;
   let best: Offset | null = null;
@@ -74,14 +91,44 @@ export async function lastAppendTime(view: LogView, ledger: ChainLedger): Promis
 
 async function locateInLedger(view: LogView, ledger: ChainLedger, by: 'time' | 'count', value: number): Promise<Offset | null | Failure> {
   const limit = ledger.end ?? view.ackedEnd;
-  if (ledger.first === limit) return null;
   const problems: string[] = [];
   for (const bookie of readOrder(view, ledger, offset(limit - 1))) {
+    const known = await searchableEnd(view, ledger, bookie);
     const reply = await ask(view.transport, bookie, { kind: 'locate', ledger: ledger.descriptor.ledger, by, value });
-    if (reply.kind === 'located') return reply.offset === null || reply.offset >= limit ? null : reply.offset;
+    if (reply.kind === 'located' && known !== null) {
+      if (reply.offset !== null) return reply.offset < limit ? reply.offset : null;
+      return known >= limit ? null : scan(view, known, limit, by, value);
+    }
     problems.push(`${bookie}: ${describe(reply)}`);
   }
   return fail('storage_unavailable', `ledger ${ledger.descriptor.ledger} cannot be searched (${problems.join('; ')})`);
+}
+
+/** Up to where this replica searches: it knows a moment later than the owner what is acknowledged. Null: it did not say. */
+async function searchableEnd(view: LogView, ledger: ChainLedger, bookie: BookieId): Promise<Offset | null> {
+  const reply = await ask(view.transport, bookie, { kind: 'inspect', ledger: ledger.descriptor.ledger });
+  if (reply.kind !== 'state') return null;
+  const { first, end, ackedEnd, decided } = reply.state;
+  if (first === null || end === null || ackedEnd === null) return ledger.first;
+  return decided ? end : offset(Math.min(ackedEnd, end));
+}
+
+/** The part of a ledger that its replica does not search yet: entries of the last moment. */
+async function scan(view: LogView, from: Offset, limit: Offset, by: 'time' | 'count', value: number): Promise<Offset | null | Failure> {
+  for (let at = from; at < limit; ) {
+    const entries = await readLog(view, at, SCAN_BYTES);
+    if (isFailure(entries)) return entries;
+    const found = entries.find(entry => reaches(entry, by, value));
+    if (found) return offset(entryBaseOffset(found));
+    const last = entries.at(-1);
+    if (!last) return null;
+    at = offset(entryEnd(last));
+  }
+  return null;
+}
+
+function reaches(entry: Buffer, by: 'time' | 'count', value: number): boolean {
+  return by === 'time' ? entryAppendTimeMs(entry) >= value : entryCumulativeCount(entry) + entryCount(entry) > value;
 }
 
 /** Replicas that surely hold `at` first, then those that live, then the rest: a bookie may be back before anybody says so. */

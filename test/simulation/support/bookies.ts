@@ -77,7 +77,9 @@ export class MemoryBookie {
         });
       case 'locate':
         return this.#onHeld(request.ledger, held => {
-          const entry = held.entries.find(candidate =>
+          const limit = held.replica.readableEnd(null);
+          const readable = held.entries.filter(candidate => entryEnd(candidate) <= limit);
+          const entry = readable.find(candidate =>
             request.by === 'time'
               ? entryAppendTimeMs(candidate) >= request.value
               : entryCumulativeCount(candidate) + entryCount(candidate) > request.value,

@@ -460,9 +460,15 @@ export class ProtocolSim {
   #crash(broker: Broker, process: boolean): void {
     this.#note(broker, process ? 'crashes' : 'lets go');
     this.#letGo(broker);
-    if (!process) return;
-    broker.incarnation = this.#newIncarnation();
-    broker.high = 0;
+    if (process) {
+      broker.incarnation = this.#newIncarnation();
+      broker.high = 0;
+    } else if (broker.ballot && this.#random.chance(0.3)) {
+      // The counter forgets just this act, and the same process begins again.
+      this.#epoch = Math.min(this.#epoch, broker.ballot.epoch - 1);
+      this.#trace.push(`the index rolls back to epoch ${this.#epoch}`);
+      this.#begin(broker);
+    }
   }
 
   // ---- what must always hold ------------------------------------------------------------------------------------------------------
