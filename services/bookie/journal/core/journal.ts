@@ -271,10 +271,14 @@ export class JournalCore {
     else this.#cover();
   }
 
-  /** Slots whose records are all below: they may be offered again, or removed. The caller's trim position is durable. */
+  /**
+   * Slots whose records are all below: they may be offered again, or removed. The caller's trim position is durable. The newest file stays
+   * until a later one is durably begun: without either, a restart would find a journal that ends before its trim position.
+   */
   trim(below: JournalPosition): { readonly slot: number; readonly fileBytes: number }[] {
-    const freed = this.#kept.filter(file => compareJournalPositions(file.free, below) <= 0);
-    if (freed.length > 0) this.#kept = this.#kept.filter(file => compareJournalPositions(file.free, below) > 0);
+    const isFree = (file: KeptFile) => compareJournalPositions(file.free, below) <= 0 && file.free.file < this.#durableTo.file;
+    const freed = this.#kept.filter(isFree);
+    if (freed.length > 0) this.#kept = this.#kept.filter(file => !isFree(file));
     return freed;
   }
 
