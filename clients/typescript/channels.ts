@@ -114,7 +114,7 @@ export class Channels {
         method.deserialize,
         request,
         new Metadata(),
-        { deadline: Date.now() + Math.max(1, timeoutMs) },
+        { deadline: this.world.deadline(Math.max(1, timeoutMs)) },
         (error: ServiceError | null, response?: Response) => {
           if (!error && response !== undefined) resolve(response);
           else resolve(failureOfCall(error));

@@ -17,8 +17,10 @@ import { PublishStream } from './publish-stream.ts';
 import { noPartition, Reader } from './reader.ts';
 import { SubscribeStream } from './subscribe-stream.ts';
 import type { ConnectOptions, ConsumerOptions, ProducerOptions, ReaderOptions } from './types.ts';
-import { PROTOCOL_VERSION } from './version.ts';
 import { type ClientWorld, nodeWorld } from './world.ts';
+
+/** Of the contract that this client speaks. */
+const PROTOCOL_VERSION = 1;
 
 /** Connects when it is first used. Throws `SluiceError` for options that cannot be. */
 export function connect(options: ConnectOptions = {}): SluiceClient {

@@ -3,10 +3,10 @@
 import { fail, isFailure, SluiceError } from '#lib/types/errors.ts';
 import { BATCH_BYTES_MAX, BATCH_COUNT_MAX, KIB, MIB, PRODUCER_WINDOW_MAX } from '#lib/types/limits.ts';
 import { checkName, parseTopicName, shortTopicName } from '#lib/types/names.ts';
+import { VERSION } from '#lib/types/version.ts';
 import type { PositionFrame } from '#lib/wire/frames.ts';
 import type { LaneOptions } from './core/lane.ts';
 import type { ConnectOptions, ProducerOptions, Start } from './types.ts';
-import { CLIENT_VERSION } from './version.ts';
 
 export interface ConnectSettings {
   readonly servers: readonly string[];
@@ -27,7 +27,7 @@ export function connectSettings(options: ConnectOptions): ConnectSettings {
   const servers = (typeof given === 'string' ? given.split(',') : given).map(server => server.trim()).filter(server => server !== '');
   if (servers.length === 0) throw invalid('servers', 'names no server');
   for (const server of servers) if (!SERVER.test(server)) throw invalid('servers', `has ${JSON.stringify(server)}, which is not HOST:PORT`);
-  const own = `sluice-typescript/${CLIENT_VERSION}`;
+  const own = `sluice-typescript/${VERSION}`;
   return {
     servers,
     client: options.clientName === undefined || options.clientName === '' ? own : `${options.clientName} (${own})`,

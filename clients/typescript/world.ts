@@ -9,6 +9,8 @@ export interface ClientTimer {
 export interface ClientWorld {
   /** A steady clock in ms with fractions, for spans. */
   now(): number;
+  /** The moment in `delayMs`, on the wall clock, as gRPC takes deadlines. */
+  deadline(delayMs: number): number;
   /** Uniform in [0, 1). */
   random(): number;
   randomHex(bytes: number): string;
@@ -20,6 +22,7 @@ export interface ClientWorld {
 
 export const nodeWorld: ClientWorld = {
   now: () => performance.now(),
+  deadline: delayMs => Date.now() + delayMs,
   random: () => Math.random(),
   randomHex: bytes => randomBytes(bytes).toString('hex'),
   after: (delayMs, run) => {

@@ -71,7 +71,7 @@ test('a consumer that stops reading does not grow the server, and others go on',
   undo.push(() => client.close());
   const producer = await client.producer({ topic: 'big' });
   const payload = Buffer.alloc(64 * 1024, 1);
-  for (let n = 0; n < 3_000; n++) if (!producer.offer(payload)) await producer.ready();
+  for (let n = 0; n < 3_000; n++) while (!producer.offer(payload)) await producer.ready();
   await producer.flush();
   const before = server.memory().resident;
   const greedy = await client.consumer({
