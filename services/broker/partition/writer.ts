@@ -177,7 +177,8 @@ export class PartitionWriter {
   #append(entry: Buffer, span: number, reserved: boolean): void {
     this.tail.add(entry);
     this.log.append(entry, span, reserved);
-    assert(this.log.end === this.state.end, 'log and state have the same end');
+    // Behind: the log has ended and takes nothing more; `onLost` is on its way.
+    assert(this.log.end <= this.state.end, 'the log has nothing that the state does not know');
   }
 
   #stamp(): number {
