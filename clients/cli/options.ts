@@ -39,6 +39,13 @@ export const PRODUCE = {
     value: 'PATH',
     doc: 'Write line,partition,offset of each line, in order, as its acknowledgement arrives. Lines count from 1.',
   },
+  timeout: {
+    type: 'duration',
+    min: 1,
+    value: 'DURATION',
+    shownDefault: '2m',
+    doc: 'How long a line may wait for its acknowledgement, while a server restarts for instance, before the command fails.',
+  },
   name: {
     type: 'text',
     value: 'NAME',

@@ -15,6 +15,8 @@ import { readChunks } from '../input.ts';
 import type { PRODUCE } from '../options.ts';
 import { rateLine } from '../terminal.ts';
 
+const TIMEOUT_MS = 120_000;
+
 export const produce: Verb<typeof PRODUCE> = async invocation => {
   const { values, positionals, servers, terminal } = invocation;
   const keyOf = values.keyFrom === undefined ? undefined : keyRule(values.keyFrom);
@@ -23,7 +25,8 @@ export const produce: Verb<typeof PRODUCE> = async invocation => {
   const client = connect({ servers, clientName: 'sluice-cli' });
   try {
     const name = values.name === undefined ? {} : { name: values.name };
-    const producer = await client.producer({ topic: positionals[0] ?? '', ...name });
+    const sendTimeoutMs = values.timeout ?? TIMEOUT_MS;
+    const producer = await client.producer({ topic: positionals[0] ?? '', ...name, sendTimeoutMs });
     return await new LineProducer(producer, keyOf, values.partition, acks).run(invocation);
   } finally {
     await client.close();
