@@ -272,10 +272,13 @@ function describeWatch(fresh: Fresh): void {
 
   test('a write that lost is no change, and a watch that was ended hears nothing', async () => {
     const store = await fresh();
-    await store.putRecord('k', Buffer.from('v'), 0, 'r1');
     const first: MetadataChange[] = [];
     const second: MetadataChange[] = [];
-    await new Promise(resolve => setTimeout(resolve, 50));
+    const before: MetadataChange[] = [];
+    const endBefore = store.watch('', change => before.push(change));
+    await store.putRecord('k', Buffer.from('v'), 0, 'r1');
+    await vi.waitFor(() => expect(before).toHaveLength(1), 2_000);
+    endBefore();
     const end = store.watch('', change => first.push(change));
     store.watch('', change => second.push(change));
     await store.putRecord('k', Buffer.from('w'), 0, 'r2');

@@ -3,7 +3,7 @@ import { afterEach, describe, expect, test } from 'vitest';
 import { type HttpPage, type Readiness, startHttpPage } from './http.ts';
 import { createLogger } from './logger.ts';
 import { createMetrics } from './metrics.ts';
-import { registerProcessMetrics } from './process.ts';
+import { registerProcessMetrics } from './process-metrics.ts';
 
 describe('logger', () => {
   function lines(format: 'json' | 'pretty', level: 'debug' | 'info' | 'warn' | 'error' = 'info') {

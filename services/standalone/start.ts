@@ -11,7 +11,7 @@ import { createNodeWorld } from '#lib/runtime/node/world.ts';
 import { DiskError, type World } from '#lib/runtime/ports.ts';
 import { type HttpPage, startHttpPage } from '#lib/telemetry/http.ts';
 import { createMetrics } from '#lib/telemetry/metrics.ts';
-import { registerProcessMetrics } from '#lib/telemetry/process.ts';
+import { registerProcessMetrics } from '#lib/telemetry/process-metrics.ts';
 import { VERSION } from '#lib/types/version.ts';
 import type { Bookie } from '../bookie/bookie.ts';
 import { inProcessTransport } from '../bookie/in-process.ts';
