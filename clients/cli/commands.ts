@@ -44,6 +44,7 @@ export const COMMANDS: readonly Command[] = [
     ],
     details: [
       'A line is bytes up to a newline; the newline is not part of the message, a last line needs none, an empty line is an empty message. A line may have up to 5 MiB.',
+      'Keys: field:N is the Nth field between blanks, counted from 1; field:N:SEPARATOR the Nth between separators (\\t is a tab); regex:PATTERN the first group of the pattern, or what it matches; json:PATH a member of a line of JSON, for instance json:user.id. A line that has none is sent without a key.',
       'Success means that every line is synced to disk. The client sends again what a restarting server did not acknowledge; each line is stored once.',
     ],
     load: async () => (await import('./verbs/produce.ts')).produce,

@@ -58,7 +58,7 @@ export const CONSUME = {
   from: { ...start, shownDefault: 'latest', doc: `Where a new subscription starts: ${POSITION_DOC}. An existing one goes on where it is.` },
   count: { type: 'integer', min: 1, value: 'N', doc: 'Stop after so many messages.' },
   untilEnd: { type: 'flag', doc: 'Stop at what was the end when the command began.' },
-  format: { type: 'text', value: 'FORMAT', shownDefault: "'%v\\n'", doc: 'How a message is written; see below.' },
+  format: { type: 'text', value: 'FORMAT', shownDefault: "'%v\\n'", doc: 'How a message is written; see Format.' },
   mustExist: { type: 'flag', doc: 'Fail where the subscription does not exist.' },
   wait: { type: 'boolean', value: 'true|false', shownDefault: 'true', doc: 'Wait while another consumer holds the subscription, or fail.' },
   name: { type: 'text', value: 'NAME', doc: "The consumer's name. One that returns under its name replaces its ghost at once." },
@@ -69,7 +69,7 @@ export const READ = {
   from: { ...start, shownDefault: 'earliest', doc: `Where to start: ${POSITION_DOC}.` },
   count: { type: 'integer', min: 1, value: 'N', doc: 'Stop after so many messages.' },
   untilEnd: { type: 'flag', doc: 'Stop at what was the end when the command began; without it, go on with what is published later.' },
-  format: { type: 'text', value: 'FORMAT', shownDefault: "'%v\\n'", doc: 'How a message is written; see below.' },
+  format: { type: 'text', value: 'FORMAT', shownDefault: "'%v\\n'", doc: 'How a message is written; see Format.' },
 } as const satisfies Options;
 
 export const TOPICS_CREATE = {
