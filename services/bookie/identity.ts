@@ -59,7 +59,7 @@ export async function openIdentity(world: World, folder: string, clusterId: stri
   if (clusterId !== null && clusterId !== found.identity.clusterId)
     throw new BookieStartError(
       'other_cluster',
-      `${folder} holds data of cluster ${found.identity.clusterId}, and this is cluster ${clusterId}: point dataDir at another folder, or the server at its own cluster`,
+      `${folder} holds data of cluster ${found.identity.clusterId}, and this is cluster ${clusterId}: point dataDir at another folder, or this server at that cluster`,
     );
   if (found.copies < NAMES.length) await writeIdentity(world.disk, folder, found.identity);
   return found.identity;
@@ -154,7 +154,7 @@ export interface FolderLock {
   release(): Promise<void>;
 }
 
-/** Makes the folder and takes it for this process. */
+/** Makes the folder and locks it. */
 export async function takeFolder(world: World, folder: string): Promise<FolderLock> {
   try {
     await world.disk.makeFolder(folder);

@@ -7,7 +7,7 @@ import type { Bookie } from './bookie.ts';
 export function inProcessTransport(bookie: Bookie): BookieTransport {
   return {
     send: (to, request, onReply) => {
-      if (bookie.ids.includes(to)) bookie.handle(request, onReply);
+      if (bookie.answersTo(to)) bookie.handle(request, onReply);
       else bookie.replySoon({ kind: 'unreachable' }, onReply);
     },
     bookies: () => [{ id: bookie.id, alive: true, full: bookie.isSpaceFull() }],

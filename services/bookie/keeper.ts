@@ -66,6 +66,7 @@ export class Keeper {
   #sweepTimer: Timer | undefined;
   #stalled = false;
   #stopped = false;
+  #closing = false;
   /** Segments that could not be rewritten because something in them is damaged: left alone. */
   readonly #unmovable = new Set<number>();
   #recordedBytes = 0;
@@ -107,10 +108,12 @@ export class Keeper {
     while (this.#running) await this.#running;
   }
 
-  /** Ends after the step that is under way; one that waits for space gives up. */
-  async stop(): Promise<void> {
-    this.#stopped = true;
+  /** Flushes once more, so that the next start is quick, unless there is no space for it; then does nothing any more. */
+  async close(): Promise<void> {
+    this.#closing = true;
     this.#sweepTimer?.cancel();
+    if (!this.#stalled) await this.flush();
+    this.#stopped = true;
     await this.#running;
   }
 
@@ -161,10 +164,15 @@ export class Keeper {
         if (!(error instanceof DiskError) || error.reason !== 'full') throw error;
         if (!this.#stalled) this.#parts.world.logger.warn('the disk is full: flushing waits for space', { path: error.path });
         this.#stalled = true;
-        if (this.#stopped) return undefined;
-        await this.#pause(RETRY_MS);
+        if (!this.#closing) await this.#pause(RETRY_MS);
+        if (this.#closing) return this.#giveUp();
       }
     }
+  }
+
+  #giveUp(): undefined {
+    this.#stopped = true;
+    return undefined;
   }
 
   #pause(ms: number): Promise<void> {

@@ -57,10 +57,12 @@ async function open(world: World, config: BookieConfig, lock: FolderLock): Promi
     await manifest.close();
     await lock.release();
   };
-  const bookie = new Bookie({ world, identity, ledgers, cache, segments, journal, keeper, reads, space, closeRest });
+  const bookie = new Bookie({ world, identity, ledgers, cache, segments, journal, keeper, reads, space }, closeRest);
   keeper.sweep();
   // What was replayed goes to a segment now: each restart begins another journal file, and only a flush lets the old ones go.
+  // After many short lives it is done before anything is served, or a server that is killed again and again would run out of journal.
   if (!cache.isEmpty || ledgers.hasChanges) keeper.flushSoon();
+  if (journal.usage().files > config.journalFilesMax / 2) await keeper.flush();
   world.logger.info('bookie is open', {
     bookie: identity.id,
     ledgers: ledgers.count,

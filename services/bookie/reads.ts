@@ -20,6 +20,7 @@ export class Reads {
   readonly #bytesMax: number;
   #count = 0;
   #bytes = 0;
+  readonly #waiting: (() => void)[] = [];
   damaged = 0;
 
   constructor(world: World, segments: Segments, countMax: number, bytesMax: number) {
@@ -39,30 +40,27 @@ export class Reads {
    * called within the call when memory has them.
    */
   read(ledger: HeldLedger, from: Offset, limit: Offset, bytesMax: number, done: (result: ReadResult) => void): void {
-    const entries: Buffer[] = [];
-    const patch = ledger.patches.find(list => list.indexOf(from) >= 0);
-    if (patch) {
-      patch.collect(0, limit, bytesMax, entries);
-      return done(entries);
+    const here = fromMemory(ledger, from, limit, bytesMax);
+    const slice = here ? undefined : sliceAt(ledger.slices, from);
+    if (here) done(here);
+    else if (!slice) done(this.#note(ledger, { kind: 'corrupt', offset: from, what: 'nothing is stored where an entry belongs' }));
+    else {
+      const to = limit < slice.to ? limit : slice.to;
+      this.#track(bytesMax, this.#segments.read(slice, ledger.idView, from, to, bytesMax), result => {
+        if ('kind' in result) done(this.#note(ledger, result));
+        // A limit within an entry leaves nothing to hand out; a slice that ends within one has lost bytes.
+        else if (result.length === 0 && limit >= slice.to)
+          done(this.#note(ledger, { kind: 'corrupt', offset: from, what: 'an entry is cut' }));
+        else done(this.#extended(ledger, result, limit, bytesMax));
+      });
     }
-    if (takeFromMemory(ledger, from, limit, bytesMax, entries)) return done(entries);
-    const slice = sliceAt(ledger.slices, from);
-    if (!slice) return done(this.#note(ledger, { kind: 'corrupt', offset: from, what: 'nothing is stored where an entry belongs' }));
-    this.#track(bytesMax, this.#segments.read(slice, ledger.idView, from, limit < slice.to ? limit : slice.to, bytesMax), result => {
-      if ('kind' in result) return done(this.#note(ledger, result));
-      // A limit within an entry leaves nothing to hand out; a slice that ends within one has lost bytes.
-      if (result.length === 0 && limit >= slice.to)
-        return done(this.#note(ledger, { kind: 'corrupt', offset: from, what: 'an entry is cut' }));
-      done(this.#extended(ledger, result, limit, bytesMax));
-    });
   }
 
   /** The entry that begins at `at`. */
   entryAt(ledger: HeldLedger, at: Offset, limit: Offset, done: (result: Buffer | Damage | undefined) => void): void {
     this.read(ledger, at, limit, 1, result => {
-      if ('kind' in result) return done(result);
-      const [entry] = result;
-      done(entry && entryBaseOffset(entry) === at ? entry : undefined);
+      const entry = 'kind' in result ? result : result[0];
+      done(entry && ('kind' in entry || entryBaseOffset(entry) === at) ? entry : undefined);
     });
   }
 
@@ -110,6 +108,11 @@ export class Reads {
     return all;
   }
 
+  /** Resolves when no read is under way. */
+  async drained(): Promise<void> {
+    while (this.#count > 0) await new Promise<void>(resolve => this.#waiting.push(resolve));
+  }
+
   #track<T>(bytes: number, work: Promise<T>, done: (result: T) => void): void {
     this.#count++;
     this.#bytes += bytes;
@@ -118,6 +121,7 @@ export class Reads {
         this.#count--;
         this.#bytes -= bytes;
         done(result);
+        if (this.#count === 0) for (const resolve of this.#waiting.splice(0)) resolve();
       },
       error => endProcess(this.#world, 'a read failed in a way that nobody expected', error),
     );
@@ -128,6 +132,14 @@ export class Reads {
     this.#world.logger.error('stored bytes do not hold', { ledger: ledger.id, offset: damage.offset, what: damage.what });
     return damage;
   }
+}
+
+/** Undefined when memory does not have the entry that covers `from`. Entries that lie over damaged ones come first. */
+function fromMemory(ledger: HeldLedger, from: Offset, limit: Offset, bytesMax: number): Buffer[] | undefined {
+  const entries: Buffer[] = [];
+  const patch = ledger.patches.find(list => list.indexOf(from) >= 0);
+  if (patch) patch.collect(0, limit, bytesMax, entries);
+  return patch || takeFromMemory(ledger, from, limit, bytesMax, entries) ? entries : undefined;
 }
 
 /** False when memory does not have the entry that covers `from`. */

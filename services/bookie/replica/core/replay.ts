@@ -72,7 +72,7 @@ export class Replay {
     const ledger = this.#ledgers.get(run.ledger);
     if (!ledger) return;
     const end = ledger.replica.end ?? run.first;
-    if (end > run.first) ledger.slices = overlay(ledger.slices, run, run.first, end < run.end ? end : run.end);
+    if (end > run.first) ledger.slices = overlay(ledger.slices, run, run.first, offset(Math.min(end, run.end)));
   }
 
   /** `bytes` is a view that is not kept. */
