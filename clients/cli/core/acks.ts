@@ -10,11 +10,17 @@ export class AckRecord {
   #offsets: number[] = [];
   #base = 1;
 
+  /** How many places are held for lines that wait for an earlier one. */
+  get held(): number {
+    return this.#offsets.length;
+  }
+
   acknowledged(line: number, partition: number, offset: number): void {
     if (line === this.next) {
       this.#write(partition, offset);
       if (this.#offsets.length > 0) this.#drain();
       else this.#base = this.next;
+
       return;
     }
     while (this.#offsets.length <= line - this.#base) {

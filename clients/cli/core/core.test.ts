@@ -178,6 +178,17 @@ describe('record of acknowledgements', () => {
     expect(record.take()).toBe('3,0,11\n');
   });
 
+  test('what is kept is bounded by what waits, not by how many lines there were', () => {
+    const record = new AckRecord();
+    for (let line = 1; line <= 50_000; line++) record.acknowledged(line, 0, line);
+    record.acknowledged(50_003, 0, 50_003);
+    expect(record.held).toBeLessThan(10);
+    expect(record.take().split('\n')).toHaveLength(50_001);
+    record.acknowledged(50_002, 0, 50_002);
+    record.acknowledged(50_001, 0, 50_001);
+    expect([record.held, record.take().split('\n').length]).toEqual([0, 4]);
+  });
+
   test('many lines in a random order, a window at a time', () => {
     const record = new AckRecord();
     let text = '';
