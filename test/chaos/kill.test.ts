@@ -1,7 +1,7 @@
 // kill −9 of the real server at random moments under load: every line whose acknowledgement reached the client's record is there, in
 // order, and once. Judged by the record that the producing command wrote, and by what is read afterwards, never by the server's word.
 import { spawn } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, expect, test } from 'vitest';
@@ -35,14 +35,15 @@ function produce(server: ServerProcess, args: readonly string[]) {
 
 test('twenty kills under load lose no acknowledged line, keep the order, and store each once', { timeout: 300_000 }, async () => {
   const { folder, server } = await setUp();
-  const lines = Array.from({ length: 400_000 }, (_, n) => `line ${n} ${'x'.repeat(n % 200)}`);
+  const lines = Array.from({ length: 1_000_000 }, (_, n) => `line ${n} ${'x'.repeat(n % 200)}`);
   writeFileSync(join(folder, 'input'), `${lines.join('\n')}\n`);
   const acks = join(folder, 'acks');
   await runCli(['topics', 'create', 'orders', '--server', server.address]);
   const producer = produce(server, ['orders', '--file', join(folder, 'input'), '--acks-file', acks]);
+  while (!existsSync(acks) || statSync(acks).size === 0) await sleep(5);
   let kills = 0;
   for (let ended = false; kills < 20 && !ended; kills++) {
-    ended = await Promise.race([producer.ended.then(() => true), sleep(20 + Math.random() * 180).then(() => false)]);
+    ended = await Promise.race([producer.ended.then(() => true), sleep(100 + Math.random() * 700).then(() => false)]);
     await server.kill();
     await server.start();
   }

@@ -34,7 +34,9 @@ test('10,000 connections that send nothing', { timeout: 120_000 }, async () => {
   const before = server.memory().resident;
   const [host = '', port = ''] = server.address.split(':');
   const sockets: Socket[] = [];
-  undo.push(() => sockets.forEach(socket => socket.destroy()));
+  undo.push(() => {
+    for (const socket of sockets) socket.destroy();
+  });
   for (let n = 0; n < 10_000; n += 500) {
     const some = Array.from({ length: 500 }, () => connectTcp(Number(port), host));
     // Refusing or closing idle connections is a legitimate answer.
