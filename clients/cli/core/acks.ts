@@ -20,7 +20,6 @@ export class AckRecord {
       this.#write(partition, offset);
       if (this.#offsets.length > 0) this.#drain();
       else this.#base = this.next;
-
       return;
     }
     while (this.#offsets.length <= line - this.#base) {
