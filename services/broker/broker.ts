@@ -79,7 +79,7 @@ export const EDGE_DEFAULTS: EdgeLimits = {
   keepaliveMs: 4_000,
 };
 
-export const PARTITIONS_DEFAULTS: PartitionsLimits = { openMax: 2_000, idleCloseMs: 60_000, openingMax: 32 };
+export const PARTITIONS_DEFAULTS: PartitionsLimits = { openMax: 2_000, idleCloseMs: 60_000, openingMax: 16 };
 
 const STOPPING: Failure = fail('unavailable', 'the server is stopping', {}, 500);
 const MAINTAIN_MS = 1_000;

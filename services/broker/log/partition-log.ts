@@ -59,6 +59,7 @@ class LedgerLog implements PartitionLog {
   #chain: Chain;
   #state: 'open' | 'closing' | 'closed' | 'lost' = 'open';
   #lost: Failure | null = null;
+  #purging = false;
   #timer: Timer | null = null;
   #timerPace: Pace = 'none';
   #spaceless = false;
@@ -161,6 +162,7 @@ class LedgerLog implements PartitionLog {
   async purge(): Promise<void> {
     // A partition that was never written to is known to no bookie.
     if (this.#fresh && this.#state === 'open' && this.end === this.start) return this.#letGo('closed');
+    this.#purging = true;
     if (this.#state === 'open') await this.#finish(done => this.#owner.endPartition(done));
     if (this.#state === 'lost') return;
     const deletions = this.#chain.ledgers.map(ledger =>
@@ -172,6 +174,8 @@ class LedgerLog implements PartitionLog {
   }
 
   async close(): Promise<void> {
+    // A purge that waits for bookies is given up here; the catalog knows that it is not done.
+    if (this.#purging) return this.#letGo('closed');
     if (this.#state !== 'open') return;
     await this.#finish(done => this.#owner.close(done));
     await this.#head.settled();

@@ -31,7 +31,7 @@ interface Slot {
   state:
     | { readonly kind: 'opening'; readonly done: Promise<OwnedPartition | Failure> }
     | { readonly kind: 'open'; readonly partition: OwnedPartition }
-    | { readonly kind: 'closing'; readonly done: Promise<void> };
+    | { readonly kind: 'closing'; readonly done: Promise<void>; readonly partition: OwnedPartition };
   usedMs: number;
 }
 
@@ -70,8 +70,14 @@ export class Partitions {
   async lease(id: PartitionId, onClosed: (reason: Failure) => void): Promise<(PartitionLease & { partition: OwnedPartition }) | Failure> {
     for (;;) {
       if (this.#closed) return STOPPING;
-      const slot = this.#slots.get(id) ?? this.#begin(id);
-      if (isFailure(slot)) return slot;
+      const known = this.#slots.get(id);
+      const room = known ? null : this.#makeRoom();
+      if (room instanceof Promise) {
+        await room;
+        continue;
+      }
+      if (room) return room;
+      const slot = known ?? this.#begin(id);
       if (slot.state.kind === 'closing') {
         await slot.state.done;
         continue;
@@ -97,7 +103,7 @@ export class Partitions {
       const { partition } = slot.state;
       partition.maintain(nowMs);
       if (slot.leases.size > 0) slot.usedMs = nowMs;
-      else if (nowMs - slot.usedMs >= idleCloseMs && partition.isIdle()) this.#close(slot, () => partition.close());
+      else if (nowMs - slot.usedMs >= idleCloseMs && partition.isIdle()) this.#close(slot, partition, () => partition.close());
     }
   }
 
@@ -109,7 +115,7 @@ export class Partitions {
     if (slot?.state.kind !== 'open') return fail('unavailable', 'the partition ended before it was purged');
     const { partition } = slot.state;
     this.#endLeases(slot, reason);
-    await this.#close(slot, () => partition.purge());
+    await this.#close(slot, partition, () => partition.purge());
     return null;
   }
 
@@ -128,17 +134,25 @@ export class Partitions {
       this.#endLeases(slot, STOPPING);
       if (slot.state.kind === 'open') {
         const { partition } = slot.state;
-        ends.push(this.#close(slot, () => partition.close()));
-      } else if (slot.state.kind === 'closing') ends.push(slot.state.done);
-      else ends.push(slot.state.done.then(opened => (isFailure(opened) ? undefined : opened.close())));
+        ends.push(this.#close(slot, partition, () => partition.close()));
+      } else if (slot.state.kind === 'closing') {
+        // A purge may wait for bookies that are away: it is given up, and goes on with the next broker.
+        ends.push(slot.state.partition.close(), slot.state.done);
+      } else ends.push(slot.state.done.then(opened => (isFailure(opened) ? undefined : opened.close())));
     }
     await Promise.all(ends);
   }
 
-  #begin(id: PartitionId): Slot | Failure {
-    if (this.#slots.size >= this.#deps.limits.openMax) this.#evict();
-    if (this.#slots.size >= this.#deps.limits.openMax * 2)
-      return fail('overloaded', `${this.#slots.size} partitions are open on this broker, and all are in use`, {}, 1000);
+  /** Null: there is room for one more. A promise: there will be, ask again. */
+  #makeRoom(): Promise<void> | Failure | null {
+    const { openMax } = this.#deps.limits;
+    if (this.#slots.size < openMax) return null;
+    const closing = this.#evict();
+    if (this.#slots.size < openMax * 2) return null;
+    return closing ?? fail('overloaded', `${this.#slots.size} partitions are open on this broker, and all are in use`, {}, 1000);
+  }
+
+  #begin(id: PartitionId): Slot {
     const done = this.#openSoon(id);
     const slot: Slot = { id, leases: new Set(), state: { kind: 'opening', done }, usedMs: this.#deps.clock.now() };
     this.#slots.set(id, slot);
@@ -202,25 +216,30 @@ export class Partitions {
     }
   }
 
-  /** The one that was unused for longest makes room. */
-  #evict(): void {
-    let oldest: { readonly slot: Slot; readonly partition: OwnedPartition } | null = null;
+  /** The one that was unused for longest makes room, one at rest before one that has to save something first. Null: all are in use. */
+  #evict(): Promise<void> | null {
+    let best: { readonly slot: Slot; readonly partition: OwnedPartition; readonly idle: boolean } | null = null;
+    let closing: Promise<void> | null = null;
     for (const slot of this.#slots.values()) {
-      if (slot.state.kind !== 'open' || slot.leases.size > 0 || !slot.state.partition.isIdle()) continue;
-      if (!oldest || slot.usedMs < oldest.slot.usedMs) oldest = { slot, partition: slot.state.partition };
+      if (slot.state.kind === 'closing') closing ??= slot.state.done;
+      if (slot.state.kind !== 'open' || slot.leases.size > 0) continue;
+      const { partition } = slot.state;
+      const idle = partition.isIdle();
+      if (!best || (idle && !best.idle) || (idle === best.idle && slot.usedMs < best.slot.usedMs)) best = { slot, partition, idle };
     }
-    if (!oldest) return;
-    const { slot, partition } = oldest;
-    this.#close(slot, () => partition.close());
+    if (!best) return closing;
+    const { slot, partition } = best;
+    const done = this.#close(slot, partition, () => partition.close());
+    return closing ?? done;
   }
 
-  #close(slot: Slot, act: () => Promise<void>): Promise<void> {
+  #close(slot: Slot, partition: OwnedPartition, act: () => Promise<void>): Promise<void> {
     const done = act()
       .catch(error => this.#deps.logger.error('closing a partition failed', { partition: slot.id, error: String(error) }))
       .then(() => {
         if (this.#slots.get(slot.id) === slot) this.#slots.delete(slot.id);
       });
-    slot.state = { kind: 'closing', done };
+    slot.state = { kind: 'closing', done, partition };
     return done;
   }
 }

@@ -12,6 +12,7 @@ import type { LogDeps } from '../log/partition-log.ts';
 import type { Partitions } from './partitions.ts';
 
 export const TOPIC_DELETED: Failure = fail('topic_not_found', 'the topic has been deleted');
+const STOPPED: Failure = fail('unavailable', 'the server is stopping');
 const RETRY_MS = 5_000;
 
 export class Purges {
@@ -68,7 +69,8 @@ export class Purges {
   async #purge(topic: Topic): Promise<Failure | null> {
     for (let index = 0; index < topic.partitions; index++) {
       const failure = await this.#purgePartition(partitionId(topic.id, index));
-      if (failure || this.#closed) return failure;
+      if (failure) return failure;
+      if (this.#closed) return STOPPED;
     }
     const done = await this.#catalog.change({ kind: 'finish_purge', id: topic.id });
     if (isFailure(done)) return done;
@@ -79,6 +81,7 @@ export class Purges {
   async #purgePartition(id: PartitionId): Promise<Failure | null> {
     if (!this.#partitions.has(id) && (await this.#isGone(id))) return this.#forget(id);
     const failure = await this.#partitions.purge(id, TOPIC_DELETED);
+    if (this.#closed) return STOPPED;
     if (failure && failure.code !== 'topic_not_found') return failure;
     if (await this.#isGone(id)) return this.#forget(id);
     return this.#deleteListed(id);

@@ -31,6 +31,8 @@ export class MemoryBookie {
   readonly id: BookieId;
   alive = true;
   full = false;
+  /** Nothing can be deleted for now. */
+  refusesDeletes = false;
   readonly replicas = new Map<LedgerId, Replica>();
   requests = 0;
 
@@ -106,6 +108,7 @@ export class MemoryBookie {
           }),
         };
       case 'delete':
+        if (this.refusesDeletes) return { kind: 'unreachable' };
         return this.#with(request.ledger, replica => {
           replica.gone = true;
           replica.entries = [];
@@ -168,13 +171,28 @@ export class MemoryBookie {
 export class MemoryBookies implements BookieTransport {
   readonly all: readonly MemoryBookie[];
 
+  #held: (() => void)[] | null = null;
+
+  /** Appends are not answered until `release`. */
+  hold(): void {
+    this.#held ??= [];
+  }
+
+  release(): void {
+    const held = this.#held ?? [];
+    this.#held = null;
+    for (const act of held) setImmediate(act);
+  }
+
   constructor(count = 1) {
     this.all = Array.from({ length: count }, (_, n) => new MemoryBookie(n + 1));
   }
 
   send(to: BookieId, request: BookieRequest, onReply: (reply: BookieReply) => void): void {
     const bookie = this.all.find(known => known.id === to);
-    setImmediate(() => onReply(bookie?.alive ? bookie.answer(request) : { kind: 'unreachable' }));
+    const act = (): void => onReply(bookie?.alive ? bookie.answer(request) : { kind: 'unreachable' });
+    if (this.#held && request.kind === 'append') this.#held.push(act);
+    else setImmediate(act);
   }
 
   bookies(): readonly MemoryBookie[] {
