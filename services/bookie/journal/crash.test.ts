@@ -7,9 +7,18 @@ import { simDisk } from '#lib/runtime/sim/disk.ts';
 import { type SimRandom, simRandom } from '#lib/runtime/sim/random.ts';
 import { type SimWorld, simWorld } from '#lib/runtime/sim/world.ts';
 import { crc32c } from '#lib/wire/crc32c.ts';
-import { compareJournalPositions, type Journal, type JournalPosition, openJournal, type ReplayedRecord } from './journal.ts';
+import {
+  compareJournalPositions,
+  type Journal,
+  type JournalOptions,
+  type JournalPosition,
+  openJournal,
+  type ReplayedRecord,
+} from './journal.ts';
 
 const OPTIONS = { folder: '/data/journal', fileBytes: 32_768, filesMax: 6, groupBytesMax: 16_384, queueBytesMax: 131_072 };
+/** Small ones make files of one record, and files of none. */
+const FILE_BYTES = [16_384, 20_480, 32_768, 32_768, 65_536];
 
 interface Appended {
   readonly number: number;
@@ -40,6 +49,7 @@ class History {
   /** The clock of the present life. */
   #life: ReturnType<typeof mortalClock>;
   readonly #coverage: Coverage;
+  readonly #options: JournalOptions;
   /** Records that a restart has given back and that are not trimmed: every later one must, too. */
   #survivors: Appended[] = [];
   /** Records of the present life. */
@@ -58,6 +68,7 @@ class History {
     const disk = simDisk(this.#random.fork(), { clock, delayMsMax: this.#random.pick([0.1, 1, 5]) });
     this.#world = simWorld(seed, { clock, disk });
     this.#coverage = coverage;
+    this.#options = { ...OPTIONS, fileBytes: this.#random.pick(FILE_BYTES), filesMax: 4 + this.#random.integer(5) };
   }
 
   async run(lives: number): Promise<void> {
@@ -98,7 +109,7 @@ class History {
 
   #append(journal: Journal): void {
     const isReserved = this.#random.chance(0.1);
-    const size = this.#random.pick([0, 10, 100, 300, 3000, 5000, 20_000]);
+    const size = Math.min(this.#random.pick([0, 10, 100, 300, 3000, 5000, 20_000]), journal.recordBytesMax - 8);
     const full = journal.isFull(isReserved, size + 8);
     if (full) {
       if (full === 'space') this.#coverage.fullSpace++;
@@ -155,7 +166,7 @@ class History {
     const replayed: ReplayedRecord[] = [];
     let opened: Awaited<ReturnType<typeof openJournal>> | null = null;
     let failure: unknown = null;
-    openJournal({ ...this.#world, clock: this.#life, disk: this.#world.disk.forLife() }, OPTIONS, this.#trimmed, record =>
+    openJournal({ ...this.#world, clock: this.#life, disk: this.#world.disk.forLife() }, this.#options, this.#trimmed, record =>
       replayed.push(record),
     ).then(
       result => {

@@ -38,7 +38,9 @@ export async function recover(slots: readonly Slot[], trimmed: JournalPosition |
     if (damage) damages.push(damage);
     await slot.file.sync();
     last = { file, end, recordsEnd, cutBytes };
-    const free = recordsEnd === BLOCK_BYTES ? NOWHERE : { file: file.identity.sequence, at: recordsEnd };
+    // Of the last one only: what comes behind it will not name it, see `previousOf`.
+    const isSkipped = file === plan.chain[plan.chain.length - 1] && recordsEnd === BLOCK_BYTES;
+    const free = isSkipped ? NOWHERE : { file: file.identity.sequence, at: recordsEnd };
     kept.push({ slot: slot.number, fileBytes: slot.fileBytes, free, usedBytes: end });
   }
   const isDamaged = damages.length > 0;
