@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
-import { fail } from '#lib/types/errors.ts';
+import { fail, isFailure } from '#lib/types/errors.ts';
 import { crc32c } from '#lib/wire/crc32c.ts';
 import { encodeEntry, entryBaseOffset, entryEnd } from '#lib/wire/entry.ts';
-import { ReadAhead } from './read-ahead.ts';
+import { entryIn, ReadAhead } from './read-ahead.ts';
 
 const KIB = 1024;
 
@@ -32,7 +32,11 @@ describe('reading ahead', () => {
     const { read, end } = logOf(50);
     const reader = new ReadAhead(1e6).open(read);
     expect(reader.get(25, end)).toBeUndefined();
-    expect(await reader.load(25)).toBeNull();
+    const loaded = await reader.load(25);
+    expect(isFailure(loaded) ? null : [entryIn(loaded, 25), entryIn(loaded, 19)].map(entry => entry && entryBaseOffset(entry))).toEqual([
+      20,
+      undefined,
+    ]);
     const entry = reader.get(25, end);
     expect(entry && entryBaseOffset(entry)).toBe(20);
   });

@@ -1,6 +1,6 @@
 // What readers that catch up have read, and will read next, apart from the tail cache: one replay of an old topic does not push out what
 // everybody else is reading. Blocks of contiguous entries, within one budget for the broker; the block that was loaded first goes first.
-// Readers of the same stretch share blocks and loads.
+// Readers of the same stretch share blocks and loads. Who loads a block gets it in hand, so that it gets on however soon the block goes.
 
 import { assert } from '#lib/types/assert.ts';
 import { type Failure, isFailure } from '#lib/types/errors.ts';
@@ -25,12 +25,15 @@ interface Block {
 
 export class ReadAhead {
   readonly budgetBytes: number;
+  /** So that many readers have room side by side. */
+  readonly blockBytesMax: number;
   #usedBytes = 0;
   readonly #blocks = new Set<Block>();
 
   constructor(budgetBytes: number) {
     assert(budgetBytes >= 0, 'a budget is 0 or more');
     this.budgetBytes = budgetBytes;
+    this.blockBytesMax = Math.max(BLOCK_BYTES_MIN, Math.min(BLOCK_BYTES_MAX, budgetBytes / 16));
   }
 
   get usedBytes(): number {
@@ -65,7 +68,7 @@ export class CatchUp {
   /** By first offset, ascending. */
   #blocks: Block[] = [];
   /** Loads under way, by the offset that they begin with. */
-  readonly #loads = new Map<number, Promise<Failure | null>>();
+  readonly #loads = new Map<number, Promise<readonly Buffer[] | Failure>>();
   #closed = false;
 
   constructor(cache: ReadAhead, read: ReadEntries) {
@@ -82,13 +85,14 @@ export class CatchUp {
     if (entry === undefined || offset >= entryEnd(entry)) return undefined;
     if (!block.followed && index * 2 >= block.entries.length) {
       block.followed = true;
-      if (block.end < limit && this.#find(block.end) === undefined) this.#start(block.end, Math.min(block.bytes * 2, BLOCK_BYTES_MAX));
+      if (block.end < limit && this.#find(block.end) === undefined)
+        this.#start(block.end, Math.min(block.bytes * 2, this.#cache.blockBytesMax));
     }
     return entry;
   }
 
-  /** Loads the block that begins with the entry at `offset`; resolves when it is here, or to why not. */
-  load(offset: number): Promise<Failure | null> {
+  /** Loads the block that begins with the entry that covers `offset`; resolves to its entries when it is here, or to why not. */
+  load(offset: number): Promise<readonly Buffer[] | Failure> {
     return this.#loads.get(offset) ?? this.#start(offset, BLOCK_BYTES_MIN);
   }
 
@@ -108,7 +112,7 @@ export class CatchUp {
     this.#blocks = this.#blocks.filter(other => other !== block);
   }
 
-  #start(offset: number, bytesMax: number): Promise<Failure | null> {
+  #start(offset: number, bytesMax: number): Promise<readonly Buffer[] | Failure> {
     const underWay = this.#loads.get(offset);
     if (underWay !== undefined) return underWay;
     const load = this.#load(offset, Math.max(BLOCK_BYTES_MIN, bytesMax)).finally(() => this.#loads.delete(offset));
@@ -116,10 +120,9 @@ export class CatchUp {
     return load;
   }
 
-  async #load(offset: number, bytesMax: number): Promise<Failure | null> {
+  async #load(offset: number, bytesMax: number): Promise<readonly Buffer[] | Failure> {
     const entries = await this.#read(offset, bytesMax);
-    if (isFailure(entries)) return entries;
-    if (this.#closed || entries.length === 0) return null;
+    if (isFailure(entries) || this.#closed || entries.length === 0) return entries;
     const bases = entries.map(entryBaseOffset);
     const last = entries.at(-1);
     const first = bases[0];
@@ -129,7 +132,7 @@ export class CatchUp {
     const block: Block = { owner: this, first, end: entryEnd(last), bases, entries, bytes, followed: false };
     this.#blocks.splice(upperBoundBlock(this.#blocks, first), 0, block);
     this.#cache.add(block);
-    return null;
+    return entries;
   }
 
   /** A block that covers `offset`; the nearest from below may not be the only one that does. */
@@ -141,6 +144,20 @@ export class CatchUp {
     }
     return undefined;
   }
+}
+
+/** The entry of a block that covers `offset`. */
+export function entryIn(entries: readonly Buffer[], offset: number): Buffer | undefined {
+  let low = 0;
+  let high = entries.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    const entry = entries[middle];
+    if (entry !== undefined && entryEnd(entry) <= offset) low = middle + 1;
+    else high = middle;
+  }
+  const entry = entries[low];
+  return entry !== undefined && entryBaseOffset(entry) <= offset ? entry : undefined;
 }
 
 function upperBound(bases: readonly number[], offset: number): number {

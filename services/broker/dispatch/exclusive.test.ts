@@ -119,6 +119,15 @@ describe('exclusive delivery', () => {
     expect(harness.storage.reads).toBeLessThan(20);
   });
 
+  test('gets on, though other readers push out at once what it has loaded', async () => {
+    const harness = await openHarness({ tailBytes: 0, readAheadBytes: 1 });
+    for (let n = 0; n < 40; n++) await publish(harness, batchOf([`${n}`.padEnd(50_000, 'x')]));
+    const sinks = Array.from({ length: 8 }, () => new TestSink());
+    for (const [n, sink] of sinks.entries()) await attach(harness, `s${n}`, sink);
+    await harness.settle();
+    expect(sinks.map(sink => sink.got.length)).toEqual(sinks.map(() => 40));
+  });
+
   test('delivers nothing that is not acknowledged', async () => {
     const harness = await openHarness();
     const sink = new TestSink();

@@ -4,9 +4,10 @@
 
 import { assert } from '#lib/types/assert.ts';
 import type { Offset } from '#lib/types/brands.ts';
-import { type Failure, fail } from '#lib/types/errors.ts';
+import { type Failure, fail, isFailure } from '#lib/types/errors.ts';
 import { entryBaseOffset, entryCount, entryCumulativeCount, entryEnd, entryPayload } from '#lib/wire/entry.ts';
 import type { PositionFrame } from '#lib/wire/frames.ts';
+import { entryIn } from '../cache/read-ahead.ts';
 import type { ConsumerIdentity, ConsumerSession, ConsumerSink } from '../partition/api.ts';
 import type { Cursor } from '../partition/core/cursor.ts';
 
@@ -35,8 +36,8 @@ export interface DispatchHost {
   readonly resetDurable: boolean;
   /** The entry that covers `offset`, if a cache has it. */
   cached(offset: number): Buffer | undefined;
-  /** Brings it into a cache; resolves to why not. */
-  load(offset: number): Promise<Failure | null>;
+  /** Brings it into a cache, and the entries that were read with it in hand; resolves to why not. */
+  load(offset: number): Promise<readonly Buffer[] | Failure>;
   /** An entry's header says how many messages lie below it. */
   learn(offset: number, count: number): void;
   soon(run: () => void): void;
@@ -56,6 +57,8 @@ export class ExclusiveSession implements ConsumerSession {
   /** A load or another turn is under way, which goes on by itself. */
   #busy = false;
   #over = false;
+  /** What was loaded last, until it is delivered or delivery stops: no other reader can push it out of this hand. */
+  #inHand: readonly Buffer[] = [];
 
   constructor(host: DispatchHost, sink: ConsumerSink, consumer: ConsumerIdentity, attachedMs: number) {
     this.#host = host;
@@ -149,12 +152,18 @@ export class ExclusiveSession implements ConsumerSession {
 
   readonly #turn = (): void => {
     this.#busy = false;
+    this.#deliverSome();
+    // Another turn, or a load, is under way; else nothing is kept for a consumer that takes nothing.
+    if (!this.#busy) this.#inHand = [];
+  };
+
+  #deliverSome(): void {
     let bytes = 0;
     for (let entries = 0; entries < TURN_ENTRIES_MAX && bytes < TURN_BYTES_MAX; entries++) {
       if (this.#over || !this.#mayDeliver()) return;
       this.#position = Math.max(this.#position, this.#host.markDelete);
       if (this.#position >= this.#host.ackedEnd) return;
-      const entry = this.#host.cached(this.#position);
+      const entry = this.#host.cached(this.#position) ?? entryIn(this.#inHand, this.#position);
       if (entry === undefined) {
         this.#load();
         return;
@@ -162,7 +171,7 @@ export class ExclusiveSession implements ConsumerSession {
       bytes += this.#deliver(entry);
     }
     this.wake();
-  };
+  }
 
   /** Hands over what is open of one entry; returns the bytes. */
   #deliver(entry: Buffer): number {
@@ -190,13 +199,16 @@ export class ExclusiveSession implements ConsumerSession {
   #load(): void {
     this.#busy = true;
     const at = this.#position;
-    this.#host.load(at).then(failure => {
+    this.#host.load(at).then(loaded => {
       this.#busy = false;
       if (this.#over) return;
-      if (failure === null) return this.wake();
       // Trimmed meanwhile: the cursor has moved up, and delivery goes on from there.
-      if (this.#host.markDelete > at) return this.wake();
-      this.end(failure);
+      if (isFailure(loaded) && this.#host.markDelete <= at) {
+        this.end(loaded);
+        return;
+      }
+      this.#inHand = isFailure(loaded) ? [] : loaded;
+      this.wake();
     });
   }
 }

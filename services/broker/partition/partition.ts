@@ -7,7 +7,7 @@ import { type Offset, type PartitionId, offset as toOffset } from '#lib/types/br
 import { type Failure, fail, isFailure } from '#lib/types/errors.ts';
 import { entryEnd, entryKind } from '#lib/wire/entry.ts';
 import type { PositionFrame, SubscriptionTypeNumber } from '#lib/wire/frames.ts';
-import type { CatchUp, ReadAhead } from '../cache/read-ahead.ts';
+import { type CatchUp, entryIn, type ReadAhead } from '../cache/read-ahead.ts';
 import type { TailCache } from '../cache/tail-cache.ts';
 import type { LogEvents, PartitionLog } from '../log/api.ts';
 import type {
@@ -193,24 +193,30 @@ export class OpenPartition implements OwnedPartition {
     if (offset < start)
       return fail('invalid_argument', `@${offset} has been trimmed: the log begins at ${start}`, { start: String(start) });
     const entries: Buffer[] = [];
+    let loaded: readonly Buffer[] = [];
     let next: number = offset;
     let bytes = 0;
     while (next < writer.acked && bytes < bytesMax) {
-      const entry = writer.tail.get(next) ?? this.#catchUp.get(next, Math.min(writer.tail.first, writer.acked));
-      if (entry === undefined) {
-        if (entries.length > 0) break;
-        const failure = await this.#catchUp.load(next);
-        if (failure !== null) return failure;
-        if (writer.over !== null) return writer.over;
-        if (next < writer.state.start) return this.read(toOffset(next), bytesMax);
+      const entry = this.#cached(next) ?? entryIn(loaded, next);
+      if (entry !== undefined) {
+        next = entryEnd(entry);
+        if (entryKind(entry) === 'control') continue;
+        entries.push(entry);
+        bytes += entry.length;
         continue;
       }
-      next = entryEnd(entry);
-      if (entryKind(entry) === 'control') continue;
-      entries.push(entry);
-      bytes += entry.length;
+      if (entries.length > 0) break;
+      const block = await this.#catchUp.load(next);
+      if (isFailure(block)) return block;
+      if (writer.over !== null) return writer.over;
+      loaded = block;
     }
     return { entries, next: toOffset(next) };
+  }
+
+  #cached(offset: number): Buffer | undefined {
+    const { tail, acked } = this.#writer;
+    return tail.get(offset) ?? this.#catchUp.get(offset, Math.min(tail.first, acked));
   }
 
   whenReadable(offset: Offset, wake: () => void): () => void {

@@ -79,7 +79,7 @@ class Holding implements DispatchHost {
     return this.#writer.tail.get(offset) ?? this.#catchUp.get(offset, Math.min(this.#writer.tail.first, this.#writer.acked));
   }
 
-  load(offset: number): Promise<Failure | null> {
+  load(offset: number): Promise<readonly Buffer[] | Failure> {
     return this.#catchUp.load(offset);
   }
 

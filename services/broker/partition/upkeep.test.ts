@@ -127,9 +127,11 @@ describe('retention', () => {
   test('frees whole ledgers after seven days, without subscriptions', async () => {
     const harness = await opened();
     await days(harness, 10);
+    const cached = harness.tailCache.usedBytes;
     await maintain(harness, 3);
     expect(harness.partition.status()).toMatchObject({ startOffset: 15, messages: 35 });
     expect(harness.storage.start).toBe(15);
+    expect(harness.tailCache.usedBytes).toBeLessThan(cached * 0.8);
     expect(await harness.partition.read(offset(3), 100)).toMatchObject({ code: 'invalid_argument' });
     expect(await harness.partition.resolve({ kind: 'earliest' })).toBe(15);
   });

@@ -54,6 +54,7 @@ export interface HarnessOptions {
   readonly policies?: EffectivePolicies;
   readonly logger?: Logger;
   readonly tailBytes?: number;
+  readonly readAheadBytes?: number;
 }
 
 export async function openHarness(options: HarnessOptions = {}): Promise<Harness> {
@@ -66,6 +67,7 @@ export async function openHarness(options: HarnessOptions = {}): Promise<Harness
   const wrapped = options.wrap?.(plain) ?? plain;
   const cursorWriter = new CursorWriter(world, wrapped.metadata);
   const tailCache = new TailCache(options.tailBytes ?? 1 << 20);
+  const readAhead = new ReadAhead(options.readAheadBytes ?? 1 << 20);
   const open = (surviving?: number) =>
     openPartition({
       world,
@@ -76,7 +78,7 @@ export async function openHarness(options: HarnessOptions = {}): Promise<Harness
       },
       metadata: wrapped.metadata,
       tailCache,
-      readAhead: new ReadAhead(1 << 20),
+      readAhead,
       cursorWriter,
       policies: options.policies ?? FOREVER,
       settings,
