@@ -150,6 +150,20 @@ describe('retention', () => {
     expect(harness.partition.status().startOffset).toBe(16);
   });
 
+  test('does not take what a seek has just made needed again', async () => {
+    const harness = await opened({ settings: { checkpointIntervalMs: 0 } });
+    const session = await consumer(harness);
+    await days(harness, 10);
+    session.acknowledge(session.resetEpoch, harness.partition.status().endOffset, [], null);
+    harness.partition.maintain(harness.world.clock.now());
+    session.seek({ kind: 'earliest' }, session.resetEpoch, () => undefined);
+    await harness.settle();
+    await harness.flush();
+    await maintain(harness, 3);
+    expect(harness.partition.status().startOffset).toBe(0);
+    expect(harness.partition.subscriptions()[0]?.backlog).toBe(50);
+  });
+
   test('the trim is in the log, acknowledged, before anything is deleted', async () => {
     const harness = await opened({ settings: { checkpointIntervalMs: 0 } });
     await days(harness, 10);

@@ -145,6 +145,8 @@ export class Upkeep {
     const count = await this.#positions.countAt(target.to);
     this.#trimming = false;
     if (isFailure(count) || this.#writer.over !== null || target.to <= state.start) return;
+    // A cursor may have been sought back meanwhile.
+    if (!target.passesCursors && state.lowestCursor() < target.to) return;
     if (count === state.startCount && target.bytes < this.#settings.trimBytesMin) {
       this.#notWorthTo = target.to;
       return;
