@@ -3,12 +3,13 @@ import { MISTAKES } from './testing/mistakes.ts';
 import { walk } from './testing/walk.ts';
 
 const WALKS = Number(process.env['SLUICE_WALKS'] ?? 100);
+const FIRST_SEED = Number(process.env['SLUICE_SEED'] ?? 1);
 const STEPS = 150;
 
 describe('a partition under faults', () => {
   test('keeps its promises in random histories', async () => {
     const sum = { steps: 0, takeOvers: 0, trims: 0, checkpoints: 0 };
-    for (let seed = 1; seed <= WALKS; seed++) {
+    for (let seed = FIRST_SEED; seed < FIRST_SEED + WALKS; seed++) {
       const { bad, path, model } = await walk(seed, STEPS);
       expect(bad, `seed ${seed}:\n  ${path.join('\n  ')}`).toBeNull();
       sum.steps += path.length;

@@ -151,10 +151,12 @@ describe('retention', () => {
   });
 
   test('does not take what a seek has just made needed again', async () => {
-    const harness = await opened({ settings: { checkpointIntervalMs: 0 } });
+    const harness = await opened({ policies: FOREVER, settings: { checkpointIntervalMs: 0 } });
     const session = await consumer(harness);
     await days(harness, 10);
     session.acknowledge(session.resetEpoch, harness.partition.status().endOffset, [], null);
+    await maintain(harness, 3);
+    harness.partition.setPolicies(RETAIN);
     harness.partition.maintain(harness.world.clock.now());
     session.seek({ kind: 'earliest' }, session.resetEpoch, () => undefined);
     await harness.settle();
