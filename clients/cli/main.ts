@@ -99,7 +99,7 @@ function report(error: unknown, args: readonly string[], env: Environment, termi
   }
   if (error instanceof SluiceError) {
     const wrote = args[0] === 'produce' || args[0] === 'bench';
-    const advice = adviceFor(error.code, env['SLUICE_SERVER'] ?? serverIn(args));
+    const advice = adviceFor(error.code, serverIn(args) ?? env['SLUICE_SERVER'] ?? DEFAULT_SERVER);
     const detail = { code: error.code, message: error.message, stored: error.stored, detail: error.detail };
     return say(terminal, json, detail, advice, exitCodeOf(error.code, error.stored, wrote));
   }
@@ -116,9 +116,9 @@ function report(error: unknown, args: readonly string[], env: Environment, termi
   );
 }
 
-function serverIn(args: readonly string[]): string {
+function serverIn(args: readonly string[]): string | undefined {
   const at = args.findIndex(argument => argument === '--server' || argument.startsWith('--server='));
-  return at < 0 ? DEFAULT_SERVER : (args[at]?.split('=')[1] ?? args[at + 1] ?? DEFAULT_SERVER);
+  return at < 0 ? undefined : (args[at]?.split('=')[1] ?? args[at + 1]);
 }
 
 interface Said {

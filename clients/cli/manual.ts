@@ -19,7 +19,7 @@ const INTRODUCTION = [
   'Topics are named `tenant/namespace/topic`; a bare name means `public/default/…`.',
   '',
   'The first SIGINT or SIGTERM ends a command cleanly: `produce` reads no further and waits for what it has sent, `consume` acknowledges what',
-  'it has written. A second one ends it at once.',
+  'it has written. A second one ends it at once, and so does the first one before there is anything to finish.',
 ];
 
 const cell = (text: string) => text.replaceAll('|', '\\|');

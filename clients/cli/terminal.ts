@@ -24,7 +24,10 @@ export class Terminal {
     });
   }
 
-  /** From now on the first signal only asks to end; the second one ends the process at once. */
+  /**
+   * From now on the first signal only asks to end; the second one ends the process at once. Called when there is something to finish: before
+   * that, while a server cannot be reached or another consumer holds the subscription, a signal ends the process as it does any.
+   */
   watchSignals(): void {
     for (const signal of ['SIGINT', 'SIGTERM'] as const) {
       process.on(signal, () => {

@@ -213,6 +213,25 @@ describe('ends', () => {
   });
 });
 
+test('one signal ends a command that cannot begin: no server, or a subscription that another one holds', { timeout: 60_000 }, async () => {
+  const nobody = `127.0.0.1:${await freePort()}`;
+  const stuck = spawn(SLUICE, ['produce', 'x', '--server', nobody], { stdio: ['pipe', 'ignore', 'ignore'] });
+  const ended = new Promise(resolve => stuck.once('exit', (code, signal) => resolve(signal ?? code)));
+  await sleep(1_000);
+  stuck.kill('SIGINT');
+  expect(await Promise.race([ended, sleep(3_000)])).toBe('SIGINT');
+  await ok(['produce', 'occupied'], 'a');
+  const holder = start(['consume', 'occupied', '--subscription', 's', '--from', 'earliest']);
+  holder.read();
+  await until(() => holder.output() === 'a\n', 'the first one holds it');
+  const waiting = start(['consume', 'occupied', '--subscription', 's']);
+  await until(() => waiting.errors().includes('waiting'), 'it waits');
+  waiting.child.kill('SIGINT');
+  expect(await Promise.race([waiting.ended.then(() => 'ended'), sleep(3_000)])).toBe('ended');
+  holder.child.kill('SIGTERM');
+  expect(await holder.ended).toBe(0);
+});
+
 describe('refusals', () => {
   test('each kind has its status and says what to do', { timeout: 60_000 }, async () => {
     const nobody = `127.0.0.1:${await freePort()}`;

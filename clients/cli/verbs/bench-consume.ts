@@ -13,11 +13,11 @@ export const benchConsume: Verb<typeof BENCH_CONSUME> = async invocation => {
   const { values, servers, terminal } = invocation;
   const { topic = 'bench' } = values;
   const subscription = values.subscription ?? `bench-${randomBytes(6).toString('hex')}`;
-  terminal.watchSignals();
   return withClient(servers, async client => {
     const measurement = new Measurement(invocation);
     await measurement.start();
     const consumer = await client.consumer({ topic, subscription, start: 'earliest', waitForAccess: false });
+    terminal.watchSignals();
     const backlog = consumer.attachments.reduce((sum, attachment) => sum + attachment.backlog, 0);
     const endProgress = terminal.progress(elapsed => rateLine('messages', measurement.messages, measurement.bytes, elapsed));
     try {

@@ -22,9 +22,9 @@ const WINDOW_MAX = 64;
 export const benchProduce: Verb<typeof BENCH_PRODUCE> = async invocation => {
   const { values, servers, terminal } = invocation;
   const { size = SIZE, messages = 1_000_000, inFlight = 1_000, topic = TOPIC, unbatched } = values;
-  terminal.watchSignals();
   return withClient(servers, async client => {
     const producer = await warmProducer(client, topic, unbatched ? undefined : Math.min(inFlight, WINDOW_MAX));
+    terminal.watchSignals();
     const measurement = new Measurement(invocation);
     const endProgress = terminal.progress(elapsed => rateLine('messages', measurement.messages, measurement.bytes, elapsed));
     const payload = payloadOf(size);
@@ -43,9 +43,9 @@ export const benchProduce: Verb<typeof BENCH_PRODUCE> = async invocation => {
 export const benchLatency: Verb<typeof BENCH_LATENCY> = async invocation => {
   const { values, servers, terminal } = invocation;
   const { size = SIZE, messages = 2_000, topic = TOPIC } = values;
-  terminal.watchSignals();
   return withClient(servers, async client => {
     const producer = await warmProducer(client, topic, undefined);
+    terminal.watchSignals();
     const payload = payloadOf(size);
     // The first sends also measure how the code is compiled.
     await sendAwaited(producer, payload, Math.min(200, messages), 1, new Measurement(invocation), terminal.interrupted);

@@ -23,11 +23,11 @@ export const consume: Verb<typeof CONSUME> = async invocation => {
   const output = new Output();
   const printer = new MessagePrinter(printerOf(values.format, json), output);
   const bounded = values.untilEnd || values.count !== undefined;
-  terminal.watchSignals();
   const endProgress = terminal.progress(elapsed => rateLine('messages', printer.count, output.written, elapsed));
   try {
     return await withClient(servers, async client => {
       const consumer = await client.consumer(options);
+      terminal.watchSignals();
       const run = new Consumption(consumer, output, printer, values.count, terminal.interrupted, async () => {
         const { topic, partitions } = await client.admin.describeSubscription(options);
         return partitions.map(partition => ({ ...partition, topic }));

@@ -21,12 +21,12 @@ export const produce: Verb<typeof PRODUCE> = async invocation => {
   const { values, positionals, servers, terminal } = invocation;
   const keyOf = values.keyFrom === undefined ? undefined : keyRule(values.keyFrom);
   const acks = values.acksFile === undefined ? undefined : new AcksFile(values.acksFile);
-  terminal.watchSignals();
   const client = connect({ servers, clientName: 'sluice-cli' });
   try {
     const name = values.name === undefined ? {} : { name: values.name };
     const sendTimeoutMs = values.timeout ?? TIMEOUT_MS;
     const producer = await client.producer({ topic: positionals[0] ?? '', ...name, sendTimeoutMs });
+    terminal.watchSignals();
     return await new LineProducer(producer, keyOf, values.partition, acks).run(invocation);
   } finally {
     await client.close();

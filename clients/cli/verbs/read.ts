@@ -15,12 +15,12 @@ export const read: Verb<typeof READ> = async invocation => {
   const output = new Output();
   const printer = new MessagePrinter(printerOf(values.format, json), output);
   const options = readerOptions(invocation);
-  terminal.watchSignals();
   const endProgress = terminal.progress(elapsed => rateLine('messages', printer.count, output.written, elapsed));
   const bounded = values.untilEnd || values.count !== undefined;
   try {
     return await withClient(servers, async client => {
       const reader = await client.reader(options);
+      terminal.watchSignals();
       const stop = () => void reader.close();
       terminal.interrupted.addEventListener('abort', stop, { once: true });
       const done = await printAll(reader.batches(), printer, output, values.count, terminal.interrupted);
