@@ -19,7 +19,7 @@ const CHANNEL: ChannelOptions = {
   'grpc.keepalive_time_ms': 5_000,
   'grpc.keepalive_timeout_ms': 5_000,
   'grpc.initial_reconnect_backoff_ms': 50,
-  'grpc.max_reconnect_backoff_ms': 1_000,
+  'grpc.max_reconnect_backoff_ms': 250,
   // Two clients in one process have a connection each.
   'grpc.use_local_subchannel_pool': 1,
   'grpc.enable_channelz': 0,
@@ -30,7 +30,7 @@ const CHANNEL: ChannelOptions = {
 /** Worth asking again, this server or the next. */
 const PASSING: ReadonlySet<ErrorCode> = new Set(['unavailable', 'not_owner', 'overloaded', 'storage_unavailable']);
 const RETRY_FIRST_MS = 20;
-export const RETRY_LONGEST_MS = 1_000;
+export const RETRY_LONGEST_MS = 500;
 
 export interface UnaryMethod<Request, Response> {
   readonly path: string;

@@ -4,6 +4,7 @@
 import { type Failure, fail, SluiceError } from '#lib/types/errors.ts';
 import { MIB } from '#lib/types/limits.ts';
 import { murmur2 } from '#lib/wire/murmur2.ts';
+import { BufferPool } from './core/buffer-pool.ts';
 import { Deque } from './core/deque.ts';
 import { Lane, type LaneOptions } from './core/lane.ts';
 import type { MemoryBudget } from './core/memory-budget.ts';
@@ -53,6 +54,8 @@ const TURN_BYTES = MIB;
 /** Calls of `send` that wait for memory; more are refused. */
 const WAITING_SENDS_MAX = 100_000;
 const TICK_MS = 100;
+/** Idle buffers that are kept: a window of full batches. */
+const POOL_BYTES = 8 * MIB;
 /** A topic with more partitions is opened partition by partition, when each is first used. */
 const OPEN_AT_ONCE_MAX = 16;
 
@@ -67,6 +70,7 @@ export class Producer {
   readonly #senderHost: SenderHost;
   readonly #senders: (PartitionSender | undefined)[] = [];
   readonly #partitioner: Partitioner;
+  readonly #pool = new BufferPool(POOL_BYTES);
   readonly #waiting = new Deque<WaitingSend>();
   #bytes = 0;
   #turnBytes = 0;
@@ -279,7 +283,7 @@ export class Producer {
   // ---- senders ----
 
   #newSender(partition: number): PartitionSender {
-    const lane = new Lane(partition, this.#setup.lane);
+    const lane = new Lane(partition, this.#setup.lane, this.#pool);
     const address = this.#setup.places.addresses[partition] ?? null;
     const sender = new PartitionSender(lane, this.#identity, address, this.#senderHost, this.#host.world);
     this.#senders[partition] = sender;
@@ -316,7 +320,7 @@ export class Producer {
         const { batch } = settlement;
         if (settlement.kind === 'stored') this.#onStored(sender, batch, settlement.offset);
         else if (settlement.kind === 'failed') this.#onFailed(sender, batch, settlement.failure);
-        if (settlement.kind !== 'failed' || settlement.released) this.#release(batch);
+        if (settlement.kind !== 'failed' || settlement.released) this.#release(sender, batch);
       }
     }
     this.#admit();
@@ -350,7 +354,8 @@ export class Producer {
     if (heard < batch.count) this.#unheard ??= error;
   }
 
-  #release(batch: PendingBatch): void {
+  #release(sender: PartitionSender, batch: PendingBatch): void {
+    sender.lane.release(batch);
     this.#bytes -= batch.bytes;
     this.#host.memory.give(batch.bytes);
   }

@@ -165,6 +165,7 @@ export class PublishStream implements LinkHandler {
     this.#toClose = [];
     let batches: PublishBatchFrame[] = [];
     let bytes = 0;
+    const settled: Sender[] = [];
     const write = (): void => {
       this.#link.write(encodePublishRequest({ hello: null, open: [], batches, close: [] }));
       batches = [];
@@ -181,12 +182,17 @@ export class PublishStream implements LinkHandler {
         bytes += batch.batchView.length + batch.info.view.length;
         if (bytes >= MESSAGE_BYTES) write();
       }
-      if (this.#link.isFull) break;
+      if (this.#link.isFull) {
+        if (sender.ackNone) settled.push(sender);
+        break;
+      }
       this.#dirty.delete(sender);
-      if (sender.ackNone) sender.afterTurn();
+      if (sender.ackNone) settled.push(sender);
       if (handle !== 0 && sender.lane.wakeAtMs() > 0) this.#waking.add(sender);
     }
     if (batches.length > 0) write();
+    // Only now: what is settled gives its buffer back, and that of what was just taken has been read.
+    for (const sender of settled) sender.afterTurn();
     if (this.#waking.size > 0) this.#armWake(nowMs);
   };
 

@@ -21,6 +21,8 @@ export interface MessageInput {
 export interface BuiltBatch {
   readonly batchView: Buffer;
   readonly info: BatchInfoView;
+  /** Where `batchView` lies, from its first byte on. */
+  readonly buffer: Buffer;
 }
 
 type Part = Uint8Array | string;
@@ -74,11 +76,12 @@ export class BatchBuilder {
     return 'appended';
   }
 
-  /** The batch and what a broker must know of it; the builder is empty again, with room for `nextCapacity` bytes. */
-  take(nextCapacity: number = this.#capacity): BuiltBatch {
+  /** The batch and what a broker must know of it; the builder is empty again and goes on in `next`, which it grows if it must. */
+  take(next: Buffer = Buffer.allocUnsafe(this.#capacity)): BuiltBatch {
     const column = this.#hashes === null ? [] : this.#hashes.subarray(0, this.#hashesDiffer ? this.count : 1);
-    const built = { batchView: this.#buffer.subarray(0, this.#at), info: encodeBatchInfoView(this.count, column) };
-    this.#buffer = Buffer.allocUnsafe(nextCapacity);
+    const view = this.#buffer.subarray(0, this.#at);
+    const built = { batchView: view, info: encodeBatchInfoView(this.count, column), buffer: this.#buffer };
+    this.#buffer = next;
     this.reset();
     return built;
   }

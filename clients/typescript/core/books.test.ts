@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { AckBook } from './ack-book.ts';
 import { Backoff } from './backoff.ts';
+import { BufferPool } from './buffer-pool.ts';
 import { CreditBook } from './credit-book.ts';
 import { Deque } from './deque.ts';
 import { MemoryBudget } from './memory-budget.ts';
@@ -181,6 +182,20 @@ describe('small parts', () => {
     expect(deque.removeUnless(item => item % 2 === 0).every(item => item % 2 === 1)).toBe(true);
     expect(deque.drain().every(item => item % 2 === 0)).toBe(true);
     expect(deque.shift()).toBeUndefined();
+  });
+
+  it('a pool hands out what was given back, in sizes of its own, up to a bound', () => {
+    const pool = new BufferPool(3000);
+    const one = pool.take(700);
+    expect(one.length).toBe(1024);
+    pool.give(one);
+    expect(pool.take(513)).toBe(one);
+    expect(pool.take(600)).not.toBe(one);
+    for (const bytes of [1, 256, 257, 262_144]) expect(pool.take(bytes).length).toBeGreaterThanOrEqual(bytes);
+    expect(pool.take(300_000).length).toBe(300_000);
+    pool.give(Buffer.alloc(1000));
+    for (let n = 0; n < 5; n++) pool.give(Buffer.alloc(1024));
+    expect(pool.idleBytes).toBe(2048);
   });
 
   it('a backoff doubles up to its longest and begins again', () => {

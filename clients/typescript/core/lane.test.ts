@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { fail } from '#lib/types/errors.ts';
 import { messagesOf } from '#lib/wire/batch.ts';
+import { BufferPool } from './buffer-pool.ts';
 import { Lane, type LaneOptions } from './lane.ts';
 
 const options: LaneOptions = {
@@ -13,7 +14,7 @@ const options: LaneOptions = {
 };
 
 function lane(changed: Partial<LaneOptions> = {}): Lane {
-  const made = new Lane(0, { ...options, ...changed });
+  const made = new Lane(0, { ...options, ...changed }, new BufferPool(1_000_000));
   made.onOpened(0, 64);
   return made;
 }

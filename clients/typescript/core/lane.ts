@@ -6,6 +6,7 @@ import { assert } from '#lib/types/assert.ts';
 import type { Failure } from '#lib/types/errors.ts';
 import { BatchBuilder, type MessageInput } from '#lib/wire/batch-builder.ts';
 import type { OnResult } from '../types.ts';
+import type { BufferPool } from './buffer-pool.ts';
 import { PendingBatch } from './pending-batch.ts';
 import { SendWindow, type Settlement, type Verdict } from './send-window.ts';
 
@@ -25,6 +26,7 @@ export class Lane {
   readonly partition: number;
   readonly #options: LaneOptions;
   readonly #window: SendWindow;
+  readonly #pool: BufferPool;
   readonly #builder: BatchBuilder;
   #listeners: (OnResult | undefined)[] | null = null;
   #firstAtMs = 0;
@@ -37,8 +39,9 @@ export class Lane {
   batchesSent = 0;
   batchesResent = 0;
 
-  constructor(partition: number, options: LaneOptions) {
+  constructor(partition: number, options: LaneOptions, pool: BufferPool) {
     this.partition = partition;
+    this.#pool = pool;
     this.#options = options;
     this.#window = new SendWindow(options.window);
     this.#builder = new BatchBuilder(CAPACITY_MIN, options.batchBytesMax);
@@ -126,6 +129,11 @@ export class Lane {
     return this.#window.takeSettled();
   }
 
+  /** A settled batch is done with: nothing of it will be sent again. */
+  release(batch: PendingBatch): void {
+    if (batch.buffer) this.#pool.give(batch.buffer);
+  }
+
   #taken(batch: PendingBatch): PendingBatch {
     if (batch.attempts === 1) this.batchesSent += 1;
     else this.batchesResent += 1;
@@ -137,9 +145,9 @@ export class Lane {
     // The next batch will hardly be much larger than this one, and one that is pinned for long should not pin an empty buffer.
     const bytes = this.#builder.bytes;
     const capacity = Math.min(this.#options.batchBytesMax, Math.max(CAPACITY_MIN, bytes + (bytes >> 2)));
-    const { batchView, info } = this.#builder.take(capacity);
+    const { batchView, info, buffer } = this.#builder.take(this.#pool.take(capacity));
     const deadlineMs = this.#firstAtMs + this.#options.sendTimeoutMs;
-    this.#window.enqueue(new PendingBatch(batchView, info, this.#listeners, deadlineMs));
+    this.#window.enqueue(new PendingBatch(batchView, info, this.#listeners, deadlineMs, buffer));
     this.#listeners = null;
     this.closedBatch = true;
   }

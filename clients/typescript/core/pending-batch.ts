@@ -13,6 +13,8 @@ export type BatchState = 'queued' | 'sent' | 'returned' | 'stored';
 
 export class PendingBatch {
   readonly batchView: Buffer;
+  /** Where `batchView` lies; goes back to the pool when the batch is done with. */
+  readonly buffer: Buffer | null;
   readonly info: BatchInfoView;
   /** By index; null: nobody waits for any of them. */
   readonly listeners: readonly (OnResult | undefined)[] | null;
@@ -30,8 +32,15 @@ export class PendingBatch {
   abandoned = false;
   attempts = 0;
 
-  constructor(batchView: Buffer, info: BatchInfoView, listeners: readonly (OnResult | undefined)[] | null, deadlineMs: number) {
+  constructor(
+    batchView: Buffer,
+    info: BatchInfoView,
+    listeners: readonly (OnResult | undefined)[] | null,
+    deadlineMs: number,
+    buffer: Buffer | null = null,
+  ) {
     this.batchView = batchView;
+    this.buffer = buffer;
     this.info = info;
     this.listeners = listeners;
     this.deadlineMs = deadlineMs;
