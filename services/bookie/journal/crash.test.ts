@@ -167,7 +167,7 @@ class History {
     let opened: Awaited<ReturnType<typeof openJournal>> | null = null;
     let failure: unknown = null;
     openJournal({ ...this.#world, clock: this.#life, disk: this.#world.disk.forLife() }, this.#options, this.#trimmed, record =>
-      replayed.push(record),
+      replayed.push({ ...record, bytes: Buffer.from(record.bytes) }),
     ).then(
       result => {
         opened = result;

@@ -37,7 +37,7 @@ class Bench {
     this.#life.end();
     this.#life = mortalClock(this.clock);
     const world = { ...this.world, clock: this.#life, disk: this.#watch(this.disk.forLife()) };
-    const opening = openJournal(world, this.options, trimmed, record => this.records.push(record));
+    const opening = openJournal(world, this.options, trimmed, record => this.records.push({ ...record, bytes: Buffer.from(record.bytes) }));
     const opened = await this.until(opening);
     await this.pass(300);
     this.calls.length = 0;
@@ -501,7 +501,7 @@ test('on a real disk: a thousand groups, a start, and everything is there', asyn
     }
     await journal.close();
     const records: ReplayedRecord[] = [];
-    const second = await openJournal(world, options, null, record => records.push(record));
+    const second = await openJournal(world, options, null, record => records.push({ ...record, bytes: Buffer.from(record.bytes) }));
     expect(second.opening.kind).toBe('clean');
     expect(records.length).toBe(1000);
     for (const [n, { type, bytes }] of records.entries()) {

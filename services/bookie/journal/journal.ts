@@ -25,7 +25,7 @@ export interface JournalOptions {
 
 export interface ReplayedRecord {
   readonly type: number;
-  /** The record's parts in one piece: a view into a buffer that is not used again, but as large as the file. */
+  /** The record's parts in one piece. Lent: the buffer is used again after the call. */
   readonly bytes: Buffer;
   readonly position: JournalPosition;
   /** Something before this record is lost (the opening will be `corrupt`). */

@@ -25,7 +25,9 @@ export interface Recovery {
 export async function recover(slots: readonly Slot[], trimmed: JournalPosition | null, deliver: Deliver): Promise<Recovery> {
   const damages: Damage[] = [];
   const facts: FileFacts[] = [];
-  for (const slot of slots) facts.push(await readFacts(slot, damages));
+  // One buffer for all files: a start takes the memory of one.
+  const scratch = Buffer.allocUnsafeSlow(await largest(slots));
+  for (const slot of slots) facts.push(await readFacts(slot, scratch, damages));
   const plan = planReplay(facts, trimmed);
   damages.push(...plan.damages);
   const kept: KeptFile[] = [];
@@ -33,7 +35,7 @@ export async function recover(slots: readonly Slot[], trimmed: JournalPosition |
   for (const file of plan.chain) {
     const slot = slots.find(({ number }) => number === file.slot);
     if (!slot) throw new Error(`the journal has no file ${file.slot}`);
-    const bytes = await readWhole(slot.file, file.identity.sequence, damages);
+    const bytes = await readRange(slot.file, scratch.subarray(0, await slot.file.size()), file.identity.sequence, damages);
     const { end, recordsEnd, damage, cutBytes } = replayFile(bytes, file, trimmed, damages.length > 0, deliver);
     if (damage) damages.push(damage);
     await slot.file.sync();
@@ -71,38 +73,38 @@ function keepAll(slots: readonly Slot[], kept: readonly KeptFile[], nextSequence
   });
 }
 
-async function readFacts(slot: Slot, damages: Damage[]): Promise<FileFacts> {
+async function largest(slots: readonly Slot[]): Promise<number> {
+  let bytes = 2 * BLOCK_BYTES;
+  for (const { file } of slots) bytes = Math.max(bytes, await file.size());
+  return bytes;
+}
+
+async function readFacts(slot: Slot, scratch: Buffer, damages: Damage[]): Promise<FileFacts> {
   const actualBytes = await slot.file.size();
-  const head = await readRange(slot.file, 0, Math.min(2 * BLOCK_BYTES, actualBytes), 0, damages);
+  const head = await readRange(slot.file, scratch.subarray(0, Math.min(2 * BLOCK_BYTES, actualBytes)), 0, damages);
   const header = decodeFileHeader(head);
   const isBlank = head.every(byte => byte === 0);
-  const traces = header || isBlank ? [] : traceLives(await readRange(slot.file, 0, actualBytes, 0, damages));
+  const traces = header || isBlank ? [] : traceLives(await readRange(slot.file, scratch.subarray(0, actualBytes), 0, damages));
   return { slot: slot.number, fileBytes: slot.fileBytes, actualBytes, header, isBlank, traces };
 }
 
-async function readWhole(file: DiskFile, sequence: number, damages: Damage[]): Promise<Buffer> {
-  return await readRange(file, 0, await file.size(), sequence, damages);
-}
-
-/** Reads a range; a block that the disk cannot read is damage, and zeros. */
-async function readRange(file: DiskFile, start: number, end: number, sequence: number, damages: Damage[]): Promise<Buffer> {
-  const bytes = Buffer.allocUnsafeSlow(end - start);
+/** Fills `target` from a file's start; a block that the disk cannot read is damage, and zeros. Gives back what there was. */
+async function readRange(file: DiskFile, target: Buffer, sequence: number, damages: Damage[]): Promise<Buffer> {
   try {
-    const count = await file.read(bytes, start);
-    return bytes.subarray(0, count);
+    return target.subarray(0, await file.read(target, 0));
   } catch (error) {
     if (!isUnreadable(error)) throw error;
   }
-  bytes.fill(0);
-  for (let at = start; at < end; at += BLOCK_BYTES) {
+  target.fill(0);
+  for (let at = 0; at < target.length; at += BLOCK_BYTES) {
     try {
-      await file.read(bytes.subarray(at - start, Math.min(at + BLOCK_BYTES, end) - start), at);
+      await file.read(target.subarray(at, at + BLOCK_BYTES), at);
     } catch (error) {
       if (!isUnreadable(error)) throw error;
       damages.push({ what: 'a block cannot be read', at: { file: sequence, at } });
     }
   }
-  return bytes;
+  return target;
 }
 
 function isUnreadable(error: unknown): boolean {
