@@ -98,9 +98,9 @@ function step(machine: Machine): void {
   const { random, told } = machine;
   const ledger = told.length > 0 ? random.pick(told) : undefined;
   const action = random.next();
-  if (!ledger || (action < 0.05 && told.length < 8)) return create(machine);
-  if (ledger.deleted !== 'no') return;
-  if (action < 0.8) for (let n = random.integer(8); n >= 0; n--) append(machine, ledger);
+  if (!ledger || (action < 0.05 && told.length < 8)) create(machine);
+  else if (ledger.deleted !== 'no') return;
+  else if (action < 0.8) for (let n = random.integer(8); n >= 0; n--) append(machine, ledger);
   else if (action < 0.85) fence(machine, ledger);
   else if (action < 0.88) seal(machine, ledger);
   else if (action < 0.9) decide(machine, ledger);

@@ -6,7 +6,8 @@ import { type Answer, afterDurable, BUSY_QUEUE, type Desk, now } from '../desk.t
 import type { OnReply } from '../replies.ts';
 
 const READ_BYTES_MAX = 16 * 1024 * 1024;
-const LIST_COUNT_MAX = 1000;
+/** Of all partitions together, but one of each: an answer stays within a few MiB. */
+const LIST_COUNT_MAX = 4096;
 
 export function read(desk: Desk, request: ReadRequest, onReply: OnReply): Answer | null {
   const { ledger: id, ballot, offset: from } = request;
@@ -51,10 +52,12 @@ export function inspect(desk: Desk, { ledger: id }: InspectRequest): Answer {
 }
 
 export function list(desk: Desk, { partitions, countMax, after }: ListRequest): Answer {
-  const count = Math.min(Math.max(countMax, 1), LIST_COUNT_MAX);
+  let left = LIST_COUNT_MAX;
   const listings = partitions.map(partition => {
+    const count = Math.max(1, Math.min(countMax, left));
     const floor = desk.ledgers.floor(partition);
     const older = desk.ledgers.ofPartition(partition).filter(({ id }) => after === null || id < after);
+    left -= Math.min(count, older.length);
     return {
       partition,
       floor: floor && { offset: floor.offset, firstLive: floor.firstLive },
