@@ -11,6 +11,7 @@ import type {
   ReplicaState,
   SealValue,
 } from '#lib/ledger/protocol.ts';
+import type { Clock } from '#lib/runtime/ports.ts';
 import { unreachable } from '#lib/types/assert.ts';
 import { type Ballot, compareBallots } from '#lib/types/ballot.ts';
 import { type BookieId, bookieId, type LedgerId, type Offset, offset } from '#lib/types/brands.ts';
@@ -171,6 +172,7 @@ export class MemoryBookie {
 export class MemoryBookies implements BookieTransport {
   readonly all: readonly MemoryBookie[];
 
+  readonly #clock: Clock;
   #held: (() => void)[] | null = null;
 
   /** Appends are not answered until `release`. */
@@ -181,10 +183,11 @@ export class MemoryBookies implements BookieTransport {
   release(): void {
     const held = this.#held ?? [];
     this.#held = null;
-    for (const act of held) setImmediate(act);
+    for (const act of held) this.#clock.soon(act);
   }
 
-  constructor(count = 1) {
+  constructor(clock: Clock, count = 1) {
+    this.#clock = clock;
     this.all = Array.from({ length: count }, (_, n) => new MemoryBookie(n + 1));
   }
 
@@ -192,7 +195,7 @@ export class MemoryBookies implements BookieTransport {
     const bookie = this.all.find(known => known.id === to);
     const act = (): void => onReply(bookie?.alive ? bookie.answer(request) : { kind: 'unreachable' });
     if (this.#held && request.kind === 'append') this.#held.push(act);
-    else setImmediate(act);
+    else this.#clock.soon(act);
   }
 
   bookies(): readonly MemoryBookie[] {

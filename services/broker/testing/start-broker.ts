@@ -6,6 +6,7 @@ import { MemoryStore } from '#lib/metadata/memory.ts';
 import { loadContract, serviceOf } from '#lib/rpc/protobuf.ts';
 import { failureOfStatus } from '#lib/rpc/status.ts';
 import { nullLogger } from '#lib/runtime/loggers.ts';
+import { nodeClock } from '#lib/runtime/node/clock.ts';
 import { createNodeWorld } from '#lib/runtime/node/world.ts';
 import type { Logger, World } from '#lib/runtime/ports.ts';
 import type { Failure } from '#lib/types/errors.ts';
@@ -43,7 +44,7 @@ export function testCluster(logger: Logger = nullLogger()): TestCluster {
       throw new Error(`fatal: ${reason}`, { cause: error });
     },
   });
-  return { world, bookies: new MemoryBookies(), metadata: new MemoryStore(world.clock) };
+  return { world, bookies: new MemoryBookies(world.clock), metadata: new MemoryStore(world.clock) };
 }
 
 export function startBroker(cluster: TestCluster, changes: Partial<BrokerSettings> = {}): Promise<Broker> {
@@ -152,11 +153,13 @@ export class Stream {
   }
 }
 
+const clock = nodeClock();
+
 export async function until(what: () => boolean, withinMs = 5_000): Promise<void> {
-  const end = Date.now() + withinMs;
+  const end = clock.monotonic() + withinMs;
   while (!what()) {
-    if (Date.now() > end) throw new Error(`not within ${withinMs} ms: ${what}`);
-    await new Promise(resolve => setTimeout(resolve, 2));
+    if (clock.monotonic() > end) throw new Error(`not within ${withinMs} ms: ${what}`);
+    await new Promise<void>(resolve => clock.after(2, resolve));
   }
 }
 
