@@ -1,7 +1,7 @@
 // The meta part of a batch entry: EntryMeta of proto/sluice/v1/storage.proto, who sent the batch and its info as it came. Both parts are
 // kept as bytes: they are stored and delivered without being decoded in between.
 
-import type { Failure } from '#lib/types/errors.ts';
+import { type Failure, isFailure } from '#lib/types/errors.ts';
 import { EMPTY, LENGTH, NO_ID, ProtoReader, ProtoWriter, putVarint, varintBytes } from './protobuf.ts';
 
 /** Who sent a batch, as its producer numbered it. '' and 0 stand for what it did not say. */
@@ -77,4 +77,11 @@ export function decodeEntryMeta(view: Buffer): EntryMetaView | Failure {
     else reader.skip();
   }
   return reader.failure ?? { producerView, infoView };
+}
+
+/** Who sent the batch of a stored meta; null: a producer without a name, and no id. */
+export function producerOfMeta(view: Buffer): ProducerMark | null | Failure {
+  const meta = decodeEntryMeta(view);
+  if (isFailure(meta)) return meta;
+  return meta.producerView && decodeProducerMark(meta.producerView);
 }

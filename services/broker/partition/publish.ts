@@ -6,10 +6,10 @@ import { offset as toOffset } from '#lib/types/brands.ts';
 import { type Failure, fail, isFailure } from '#lib/types/errors.ts';
 import { PRODUCER_WINDOW_MAX } from '#lib/types/limits.ts';
 import { ENTRY_BYTES_MAX, ENTRY_HEADER_BYTES } from '#lib/wire/entry.ts';
+import type { ProducerMark } from '#lib/wire/entry-meta.ts';
 import type { BatchInput, ProducerOpened, ProducerOpening, StoredBatch } from './api.ts';
 import type { ExpireTimes } from './core/control.ts';
 import type { BatchIdentity } from './core/dedup.ts';
-import type { ProducerMark } from './core/entry-meta.ts';
 import type { PartitionSettings } from './settings.ts';
 import type { PartitionWriter } from './writer.ts';
 

@@ -19,10 +19,10 @@ import {
   entryPayload,
   entryPayloadCrc,
 } from '#lib/wire/entry.ts';
+import { producerOfMeta } from '#lib/wire/entry-meta.ts';
 import type { PartitionLog } from '../log/api.ts';
 import { restoreBlocks } from './core/checkpoint.ts';
 import { type CommitRecord, type ControlRecord, decodeControl } from './core/control.ts';
-import { decodeMeta } from './core/entry-meta.ts';
 import { FieldError } from './core/fields.ts';
 import { MARK_BLOCK, mergeCursor } from './core/merge.ts';
 import { PartitionState, type Subscription } from './core/state.ts';
@@ -116,10 +116,10 @@ function applyEntry(log: PartitionLog, state: PartitionState, entry: Buffer): Fa
     state.applyControl(record, entryAppendTimeMs(entry), entry.length);
     return null;
   }
-  const meta = decodeMeta(entryMeta(entry));
-  if (typeof meta === 'string') return damaged(log, base, meta);
+  const mark = producerOfMeta(entryMeta(entry));
+  if (isFailure(mark)) return damaged(log, base, mark.message);
   if (base !== state.end || entryCumulativeCount(entry) !== state.counts.total) return outOfOrder(log, state, entry);
-  state.applyBatch(entryCount(entry), meta.mark, entryPayloadCrc(entry), entryAppendTimeMs(entry), entry.length);
+  state.applyBatch(entryCount(entry), mark, entryPayloadCrc(entry), entryAppendTimeMs(entry), entry.length);
   return null;
 }
 

@@ -7,12 +7,12 @@ import { type Offset, offset as toOffset } from '#lib/types/brands.ts';
 import { type Failure, fail, unknownFate } from '#lib/types/errors.ts';
 import { crc32c } from '#lib/wire/crc32c.ts';
 import { encodeEntry } from '#lib/wire/entry.ts';
+import { encodeEntryMeta, encodeProducerMark, type ProducerMark } from '#lib/wire/entry-meta.ts';
 import type { PartitionTail } from '../cache/tail-cache.ts';
 import type { PartitionLog } from '../log/api.ts';
 import type { StoredBatch } from './api.ts';
 import { Answers } from './core/answers.ts';
 import { type ControlRecord, encodeControl } from './core/control.ts';
-import { encodeMetaHead, type ProducerMark } from './core/entry-meta.ts';
 import type { PartitionState } from './core/state.ts';
 
 const NO_META: readonly Uint8Array[] = [];
@@ -95,7 +95,7 @@ export class PartitionWriter {
       appendTimeMs,
       checkpointOffset: state.checkpointOffset,
     };
-    const entry = encodeEntry(header, [encodeMetaHead(mark, infoView.length), infoView], batchView, crc);
+    const entry = encodeEntry(header, encodeEntryMeta(mark && encodeProducerMark(mark), infoView), batchView, crc);
     state.applyBatch(count, mark, crc, appendTimeMs, entry.length);
     this.#noteMessage(appendTimeMs);
     this.#pendingBytes += entry.length;

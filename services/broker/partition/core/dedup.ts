@@ -5,8 +5,8 @@
 import { assert } from '#lib/types/assert.ts';
 import { type Failure, fail, unknownFate } from '#lib/types/errors.ts';
 import { PRODUCER_WINDOW_MAX } from '#lib/types/limits.ts';
+import type { ProducerMark } from '#lib/wire/entry-meta.ts';
 import type { ExpireTimes, ProducerRecord } from './control.ts';
-import type { ProducerMark } from './entry-meta.ts';
 import { amount, FieldError, flag, list, text } from './fields.ts';
 
 const BUCKETS = 16;

@@ -2,13 +2,13 @@
 // state. Only plain acknowledgements change it from outside the log; they are in metadata and in the next checkpoint.
 
 import { assert, unreachable } from '#lib/types/assert.ts';
+import type { ProducerMark } from '#lib/wire/entry-meta.ts';
 import type { SubscriptionTypeNumber } from '#lib/wire/frames.ts';
 import type { AcknowledgedRecord, CommitRecord, ControlRecord } from './control.ts';
 import { isUpkeep } from './control.ts';
 import { Counts } from './counts.ts';
 import { Cursor } from './cursor.ts';
 import { Producers } from './dedup.ts';
-import type { ProducerMark } from './entry-meta.ts';
 import { IdempotencyIds } from './ids.ts';
 
 export interface Subscription {

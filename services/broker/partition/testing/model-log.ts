@@ -1,5 +1,6 @@
 // What a checker that sees everything knows of a partition's log: every entry that was ever durable, decoded, trimmed or not.
 
+import { isFailure } from '#lib/types/errors.ts';
 import {
   entryAppendTimeMs,
   entryBaseOffset,
@@ -10,9 +11,9 @@ import {
   entryPayload,
   entryPayloadCrc,
 } from '#lib/wire/entry.ts';
+import { type ProducerMark, producerOfMeta } from '#lib/wire/entry-meta.ts';
 import { type ControlRecord, decodeControl } from '../core/control.ts';
 import type { Cursor } from '../core/cursor.ts';
-import { decodeMeta, type ProducerMark } from '../core/entry-meta.ts';
 import { PartitionState, type Subscription } from '../core/state.ts';
 
 export interface Seen {
@@ -30,8 +31,8 @@ export interface Seen {
 export function decode(entry: Buffer): Seen {
   const control = entryKind(entry) === 'control' ? decodeControl(entryPayload(entry)) : null;
   if (control?.kind === 'malformed') throw new Error(`a malformed control record: ${control.reason}`);
-  const meta = control === null ? decodeMeta(entryMeta(entry)) : null;
-  if (typeof meta === 'string') throw new Error(meta);
+  const mark = control === null ? producerOfMeta(entryMeta(entry)) : null;
+  if (isFailure(mark)) throw new Error(mark.message);
   return {
     base: entryBaseOffset(entry),
     end: entryEnd(entry),
@@ -40,7 +41,7 @@ export function decode(entry: Buffer): Seen {
     bytes: entry.length,
     timeMs: entryAppendTimeMs(entry),
     control,
-    mark: meta?.mark ?? null,
+    mark,
     values: control === null ? entryPayload(entry).toString().split('\n') : [],
   };
 }
