@@ -114,7 +114,11 @@ export interface DeleteRequest {
   readonly reason: DeleteReason;
   readonly ballot: Ballot;
 }
-/** Folds a partition's tombstones: everything below `firstLive` (which begins at `offset`) is gone. */
+/**
+ * Folds a partition's tombstones: everything below `firstLive` (which begins at `offset`) is gone. Where a floor is, a `create` or `fence` of
+ * an unknown ledger with a ballot below the floor's is `stale`: its owner was followed by the one that trimmed, and what it may still create
+ * is what was deleted.
+ */
 export interface FloorRequest {
   readonly kind: 'floor';
   readonly partition: PartitionId;

@@ -92,11 +92,12 @@ describe('a chain', () => {
     expect(missing).toBeNull();
   });
 
-  it('shows orphans: ledgers whose predecessor names another', () => {
+  it('shows orphans, which can never be linked, and takes none for one while a part of it is not known', () => {
     const orphan = { ...state(7, null, null), descriptor: { ...descriptor(7, 2, 2), prev: ledgerNumber(2) } };
     const nextOfOpen = { ...state(8, null, null), descriptor: { ...descriptor(8, 2, 2), prev: ledgerNumber(3) } };
     const { orphans } = findChain(listings([...replicas, [ONE, [orphan, nextOfOpen]]]), open);
     expect(orphans.map(found => found.descriptor.ledger)).toEqual([ledgerNumber(7)]);
+    expect(findChain(listings([[ONE, [orphan, nextOfOpen]]]), open).orphans).toEqual([]);
   });
 
   it('finds the ledger of an offset, over empty ones', () => {

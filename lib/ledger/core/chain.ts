@@ -150,7 +150,7 @@ export interface FoundChain {
     readonly value: SealValue;
     readonly to: BookieId[];
   }[];
-  /** Ledgers that a linked one's predecessor does not name. */
+  /** Ledgers that are not in the chain and cannot come into it: the seal that would name them names another, or is gone. */
   readonly orphans: readonly { readonly descriptor: LedgerDescriptor; readonly on: BookieId[] }[];
 }
 
@@ -158,13 +158,11 @@ export interface FoundChain {
 export function findChain(listings: Listings, open: { readonly descriptor: LedgerDescriptor; readonly first: Offset }): FoundChain {
   const ledgers: ChainLedger[] = [{ ...open, end: null, bytes: 0, lastAppendTimeMs: null, holders: [] }];
   const untold: FoundChain['untold'][number][] = [];
-  const successors = new Map<LedgerId, LedgerId>();
   let missing: LedgerId | null = null;
   for (let next: ChainLedger | undefined = ledgers[0]; next; ) {
     const prev = next.descriptor.prev;
     const { floor } = listings;
     if (prev === null || next.descriptor.ledger === floor?.firstLive) break;
-    successors.set(prev, next.descriptor.ledger);
     const replicas = listings.replicas.get(prev) ?? [];
     const state = replicas.find(replica => replica.state.first !== null)?.state;
     if (!state || state.first === null || (floor && next.first < floor.offset)) {
@@ -186,16 +184,18 @@ export function findChain(listings: Listings, open: { readonly descriptor: Ledge
     ledgers.unshift(found);
     next = found;
   }
-  return { chain: new Chain(ledgers), missing, untold, orphans: findOrphans(listings, successors) };
+  const chain = new Chain(ledgers);
+  return { chain, missing, untold, orphans: missing === null ? findOrphans(listings, chain) : [] };
 }
 
-function findOrphans(listings: Listings, successors: ReadonlyMap<LedgerId, LedgerId>): FoundChain['orphans'] {
+/** With the whole chain known: only what follows the open ledger can still be linked. */
+function findOrphans(listings: Listings, chain: Chain): FoundChain['orphans'] {
+  const linked = new Set(chain.ledgers.map(ledger => ledger.descriptor.ledger));
   const orphans: FoundChain['orphans'][number][] = [];
   for (const [id, replicas] of listings.replicas) {
     const descriptor = replicas[0]?.state.descriptor;
-    if (!descriptor?.prev) continue;
-    const named = successors.get(descriptor.prev);
-    if (named !== undefined && named !== id) orphans.push({ descriptor, on: replicas.map(replica => replica.bookie) });
+    if (!descriptor || linked.has(id) || descriptor.prev === chain.open.descriptor.ledger) continue;
+    orphans.push({ descriptor, on: replicas.map(replica => replica.bookie) });
   }
   return orphans;
 }

@@ -90,7 +90,7 @@ export class Seal {
         this.#refused.add(from);
         return 'now';
       case 'gone':
-        return reply.decided ? this.#learn(reply.decided) : 'settled';
+        return reply.decided ? this.#learn(reply.decided) : this.#finish({ kind: 'lost', lost: { kind: 'gone' } });
       case 'conflict':
         return this.#finish({ kind: 'lost', lost: { kind: 'broken', what: reply.what } });
       case 'unreachable':

@@ -204,6 +204,15 @@ describe('push-back', () => {
   });
 });
 
+it('does not raise the dead: a bookie that knew the ledger and does not any more has deleted it for another owner', () => {
+  const w = writer(1, 1);
+  put(w, 1);
+  transport.answer(1, 'append', { kind: 'refused', reason: 'no_ledger', end: null });
+  expect(lost).toEqual({ kind: 'gone' });
+  wait(w, 100);
+  expect(transport.waiting()).toEqual([]);
+});
+
 describe('a ledger that bookies do not know yet', () => {
   it('is created with the first entry, which follows', () => {
     const w = writer(1, 1, { created: [], lazy: true });

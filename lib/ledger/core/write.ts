@@ -397,8 +397,10 @@ export class LedgerWriter {
       const forgot = replica.probing && end !== null && end < replica.end;
       return forgot ? this.#onForgotten(replica) : this.#onTrouble(replica, 'gap');
     }
-    if (reason === 'no_ledger' && replica.end > this.first) return this.#onForgotten(replica);
-    if (reason === 'no_ledger' || reason === 'not_promised') return this.#onTrouble(replica, 'absent');
+    // It has known the ledger, and a bookie forgets nothing but what was deleted: another owner has trimmed it. Creating it again would
+    // raise the dead.
+    if (reason === 'no_ledger') return this.#lose({ kind: 'gone' });
+    if (reason === 'not_promised') return this.#onTrouble(replica, 'absent');
     this.#deps.alarm(`bookie ${replica.id} refuses ledger ${this.descriptor.ledger}: ${reason}`);
     return this.#onTrouble(replica, 'doubt');
   }

@@ -20,7 +20,7 @@ export class MemoryBookie {
   readonly id: BookieId;
   readonly held = new Map<LedgerId, Held>();
   readonly tombstones = new Map<LedgerId, { decided: SealValue | null; partition: PartitionId; first: Offset | null }>();
-  readonly floors = new Map<PartitionId, { offset: Offset; firstLive: LedgerId }>();
+  readonly floors = new Map<PartitionId, { offset: Offset; firstLive: LedgerId; ballot: Ballot }>();
   readonly bug: BookieBug;
   full = false;
   /** Requests handled, by kind. */
@@ -68,8 +68,8 @@ export class MemoryBookie {
           const entries: Buffer[] = [];
           let bytes = 0;
           for (const entry of held.entries) {
-            if (entryEnd(entry) <= request.offset || entryEnd(entry) > limit || (bytes > 0 && bytes + entry.length > request.bytesMax))
-              continue;
+            if (entryEnd(entry) <= request.offset) continue;
+            if (entryEnd(entry) > limit || (bytes > 0 && bytes + entry.length > request.bytesMax)) break;
             bytes += entry.length;
             entries.push(entry);
           }
@@ -95,7 +95,8 @@ export class MemoryBookie {
       case 'delete':
         return this.#delete(request.ledger, request.partition, request.ballot);
       case 'floor':
-        this.floors.set(request.partition, { offset: request.offset, firstLive: request.firstLive });
+        if (request.offset <= (this.floors.get(request.partition)?.offset ?? -1)) return { kind: 'ok' };
+        this.floors.set(request.partition, { offset: request.offset, firstLive: request.firstLive, ballot: request.ballot });
         for (const [id, tombstone] of this.tombstones)
           if (tombstone.partition === request.partition && tombstone.first !== null && tombstone.first < request.offset)
             this.tombstones.delete(id);
@@ -117,6 +118,7 @@ export class MemoryBookie {
     if (!this.held.has(descriptor.ledger) && floor && first !== null && first < floor.offset) return { kind: 'gone', decided: null, floor };
     const held = this.held.get(descriptor.ledger);
     if (held) return settled(act(held));
+    if (floor && compare(ballot, floor.ballot) < 0) return { kind: 'stale', promised: floor.ballot };
     const refusal = refuseInstall(descriptor, ballot);
     if (refusal) return settled(refusal);
     const replica = Replica.installed(descriptor, ballot, first);
