@@ -1,7 +1,7 @@
 import { Metadata, status } from '@grpc/grpc-js';
 import { describe, expect, it } from 'vitest';
 import { ERRORS, type ErrorCode, fail, unknownFate } from '#lib/types/errors.ts';
-import { failureOfStatus, serviceError, STATUS_DETAILS_KEY } from './status.ts';
+import { failureOfStatus, STATUS_DETAILS_KEY, serviceError } from './status.ts';
 import { decodeStatusDetails, encodeStatusDetails } from './status-details.ts';
 
 describe('status', () => {
