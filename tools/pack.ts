@@ -1,10 +1,11 @@
 // Builds the two npm packages as JavaScript with types, because Node strips no types below node_modules:
 //   dist/client → sluice-client-VERSION.tgz   the TypeScript SDK: grpc-js and proto-loader only, .proto files inside
 //   dist/server → sluice-VERSION.tgz          the server with the command line; `startSluice` for users' tests
-// Sources keep their paths below dist/ of the package, and `#lib/x.ts` is mapped to `./dist/lib/x.js` by its package.json.
+// Sources keep their paths below dist/ of the package. The compiler rewrites only relative imports to `.js`, so `#lib/x.ts` is made relative
+// in a copy of the sources first.
 import { execFileSync } from 'node:child_process';
-import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { dirname, join, relative, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 
 interface Manifest {
@@ -14,10 +15,8 @@ interface Manifest {
 }
 
 const manifest = JSON.parse(readFileSync('package.json', 'utf8')) as Manifest;
-const IMPORTS = {
-  '#lib/*.ts': { types: './dist/lib/*.d.ts', default: './dist/lib/*.js' },
-  '#clients/*.ts': { types: './dist/clients/*.d.ts', default: './dist/clients/*.js' },
-};
+const STAGE = 'dist/stage';
+const SOURCES = ['lib', 'services', 'clients/typescript', 'clients/cli'];
 
 interface Package {
   readonly folder: string;
@@ -71,6 +70,20 @@ function pick(names: readonly string[]): Record<string, string> {
 const { values } = parseArgs({ options: { to: { type: 'string', default: 'dist' } } });
 const target = resolve(values.to);
 
+/** Copies the sources, tests left out, with every `#…` import made relative. */
+function stage(from: string): void {
+  for (const name of readdirSync(from)) {
+    const path = join(from, name);
+    if (statSync(path).isDirectory()) stage(path);
+    else if (/(?<!\.test|\.bench)\.ts$/.test(name)) {
+      const toRoot = relative(from, '.');
+      const text = readFileSync(path, 'utf8').replaceAll(/(\bfrom |^import |\bimport\()'#/gm, `$1'${toRoot}/`);
+      mkdirSync(dirname(join(STAGE, path)), { recursive: true });
+      writeFileSync(join(STAGE, path), text);
+    }
+  }
+}
+
 function build(pack: Package): string {
   const folder = join('dist', pack.folder);
   rmSync(folder, { recursive: true, force: true });
@@ -84,11 +97,11 @@ function build(pack: Package): string {
         noEmit: false,
         declaration: true,
         rewriteRelativeImportExtensions: true,
-        rootDir: '..',
+        rootDir: './stage',
         outDir: `./${pack.folder}/dist`,
       },
       include: [],
-      files: pack.entries.map(entry => `../${entry}`),
+      files: pack.entries.map(entry => `./stage/${entry}`),
     }),
   );
   execFileSync('tsc', ['-p', config], { stdio: 'inherit' });
@@ -98,7 +111,6 @@ function build(pack: Package): string {
     version: manifest.version,
     license: manifest.license,
     type: 'module',
-    imports: IMPORTS,
     files: ['dist', 'proto', 'bin'],
   };
   writeFileSync(join(folder, 'package.json'), `${JSON.stringify(json, null, 2)}\n`);
@@ -107,6 +119,9 @@ function build(pack: Package): string {
   return join(target, tarball);
 }
 
-mkdirSync('dist', { recursive: true });
+rmSync(STAGE, { recursive: true, force: true });
+mkdirSync(target, { recursive: true });
+for (const folder of SOURCES) stage(folder);
 for (const pack of PACKAGES) console.log(build(pack));
 for (const name of readdirSync('dist')) if (name.startsWith('tsconfig.')) rmSync(join('dist', name));
+rmSync(STAGE, { recursive: true, force: true });
