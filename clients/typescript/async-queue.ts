@@ -70,7 +70,7 @@ export class AsyncQueue<T> {
 const DONE: IteratorResult<never, undefined> = { value: undefined, done: true };
 
 /** An iterator over calls of `next`; leaving it early leaves what it iterates as it is. */
-export class QueueIterator<T> implements AsyncIterableIterator<T> {
+export class QueueIterator<T> implements AsyncIterableIterator<T, undefined> {
   readonly #next: () => Promise<IteratorResult<T, undefined>>;
 
   constructor(next: () => Promise<IteratorResult<T, undefined>>) {

@@ -74,7 +74,7 @@ export class Consumer {
       onFatal: (_receiver, failure) => this.#fail(failure),
     };
     const partitions = setup.places.reduce((sum, places) => sum + places.addresses.length, 0);
-    const creditBytes = Math.max(PARTITION_CREDIT_BYTES_MIN, Math.floor(setup.creditBytes / partitions));
+    const creditBytes = Math.max(Math.min(PARTITION_CREDIT_BYTES_MIN, setup.creditBytes), Math.floor(setup.creditBytes / partitions));
     const creditMessages = Math.max(1, Math.floor(setup.creditMessages / partitions));
     for (const { topic, topicId, addresses } of setup.places) {
       const ofTopic: PartitionReceiver[] = [];
@@ -97,16 +97,16 @@ export class Consumer {
   }
 
   /** Batches as they are stored. Leaving the loop leaves the consumer as it is. A corrupt batch is thrown, and the next one follows it. */
-  batches(): AsyncIterableIterator<ReceivedBatch> {
+  batches(): AsyncIterableIterator<ReceivedBatch, undefined> {
     return new QueueIterator(() => this.#nextBatch());
   }
 
   /** Messages, decoded batch by batch. */
-  messages(): AsyncIterableIterator<ReceivedMessage> {
+  messages(): AsyncIterableIterator<ReceivedMessage, undefined> {
     return new QueueIterator(() => this.#cursor.next());
   }
 
-  [Symbol.asyncIterator](): AsyncIterableIterator<ReceivedMessage> {
+  [Symbol.asyncIterator](): AsyncIterableIterator<ReceivedMessage, undefined> {
     return this.messages();
   }
 

@@ -212,7 +212,7 @@ export class Producer {
     if (this.partitions > 1 || message.partition !== undefined) {
       const { key } = message;
       if (message.partition !== undefined) partition = this.#checked(message.partition);
-      else if (key === null || key === undefined) partition = this.#partitioner.present();
+      else if (key === null || key === undefined) partition = this.#inTurn();
       else {
         const bytes = typeof key === 'string' ? Buffer.from(key) : key;
         keyHash = murmur2(bytes);
@@ -222,13 +222,10 @@ export class Producer {
     }
     const sender = this.#senders[partition] ?? this.#newSender(partition);
     const { lane } = sender;
+    if (lane.isBetweenBatches) lane.beginAt(this.#host.world.now());
     const refusal = lane.add(taken, keyHash, listener);
     if (refusal) throw new SluiceError(refusal);
     if (lane.beganBatch) lane.beginAt(this.#host.world.now());
-    if (lane.closedBatch) {
-      lane.closedBatch = false;
-      this.#partitioner.onBatchClosed(partition);
-    }
     sender.offered += 1;
     this.#messages += 1;
     this.#bytes += lane.addedBytes;
@@ -237,6 +234,16 @@ export class Producer {
     if (this.#turnBytes >= TURN_BYTES && !this.#turnFull) this.#endTurn();
     sender.markDirty();
     if (!this.#ticker) this.#tick();
+  }
+
+  /** For a message without a key: the present partition, until a batch of it has been closed. */
+  #inTurn(): number {
+    const present = this.#partitioner.present();
+    const lane = this.#senders[present]?.lane;
+    if (!lane?.closedBatch) return present;
+    lane.closedBatch = false;
+    this.#partitioner.onBatchClosed(present);
+    return this.#partitioner.present();
   }
 
   #checked(partition: number): number {

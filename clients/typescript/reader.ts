@@ -57,15 +57,15 @@ export class Reader {
   }
 
   /** Batches as they are stored. A corrupt batch is thrown, and the next one follows it. */
-  batches(): AsyncIterableIterator<ReceivedBatch> {
+  batches(): AsyncIterableIterator<ReceivedBatch, undefined> {
     return new QueueIterator(() => this.#nextBatch());
   }
 
-  messages(): AsyncIterableIterator<ReceivedMessage> {
+  messages(): AsyncIterableIterator<ReceivedMessage, undefined> {
     return new QueueIterator(() => this.#cursor.next());
   }
 
-  [Symbol.asyncIterator](): AsyncIterableIterator<ReceivedMessage> {
+  [Symbol.asyncIterator](): AsyncIterableIterator<ReceivedMessage, undefined> {
     return this.messages();
   }
 

@@ -101,9 +101,10 @@ test('keys go where Kafka would send them, in order; without a key all partition
       byKey.set(number % 50, number);
     }
   }
-  const keyless = new Set<number>();
-  for (let n = 0; n < 40; n++) keyless.add((await producer.send('x')).partition);
-  expect(keyless.size).toBe(8);
+  const keyless: number[] = [];
+  for (let n = 0; n < 16; n++) keyless.push((await producer.send('x')).partition);
+  expect(new Set(keyless.slice(0, 8)).size).toBe(8);
+  expect(keyless.slice(8)).toEqual(keyless.slice(0, 8));
   expect((await producer.send({ key: 'key-1', payload: 'x', partition: 5 })).partition).toBe(5);
   expect((await failureOf(producer.send({ payload: 'x', partition: 8 }))).code).toBe('invalid_argument');
 });

@@ -20,6 +20,7 @@ function lane(changed: Partial<LaneOptions> = {}): Lane {
 }
 
 function add(to: Lane, payload: string, nowMs = 0): void {
+  if (to.isBetweenBatches) to.beginAt(nowMs);
   expect(to.add({ payload }, -1, undefined)).toBeUndefined();
   if (to.beganBatch) to.beginAt(nowMs);
 }
@@ -84,7 +85,7 @@ describe('a lane', () => {
   it('without batching makes each message a batch', () => {
     const one = lane({ batchCountMax: 1 });
     for (const payload of ['a', 'b', 'c']) add(one, payload);
-    expect([sent(one, 0), sent(one, 0)]).toEqual([['a'], ['b']]);
+    expect([sent(one, 0), sent(one, 0), sent(one, 0)]).toEqual([['a'], ['b'], ['c']]);
   });
 
   it('counts what a message costs, framing included', () => {

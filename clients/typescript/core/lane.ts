@@ -32,9 +32,9 @@ export class Lane {
   #firstAtMs = 0;
   /** What the last message added; read after `add`. */
   addedBytes = 0;
-  /** The last message began a batch: `beginAt` says when. */
+  /** The last message did not fit and began another batch: `beginAt` says when. */
   beganBatch = false;
-  /** `add` closed a batch; reset by whoever asks. */
+  /** A batch was closed; reset by whoever asks. */
   closedBatch = false;
   batchesSent = 0;
   batchesResent = 0;
@@ -51,6 +51,11 @@ export class Lane {
     return this.#window.inFlight;
   }
 
+  /** The next message begins a batch: `beginAt` comes before it. */
+  get isBetweenBatches(): boolean {
+    return this.#builder.count === 0;
+  }
+
   get isEmpty(): boolean {
     return this.#builder.count === 0 && this.#window.isEmpty;
   }
@@ -58,7 +63,6 @@ export class Lane {
   /** Takes a message; undefined, or why it cannot be one. `addedBytes` says what it costs, `beganBatch` that `beginAt` must follow. */
   add(message: MessageInput, keyHash: number, listener: OnResult | undefined): Failure | undefined {
     const builder = this.#builder;
-    if (builder.count >= this.#options.batchCountMax) this.#closeBatch();
     let before = builder.bytes;
     let appended = builder.append(message, keyHash);
     if (appended === 'full') {
@@ -69,11 +73,12 @@ export class Lane {
     assert(appended !== 'full', 'an empty batch takes any message');
     if (appended !== 'appended') return appended;
     this.addedBytes = builder.bytes - before;
-    this.beganBatch = builder.count === 1;
+    this.beganBatch = this.closedBatch && builder.count === 1;
     if (listener !== undefined) {
       this.#listeners ??= [];
       this.#listeners[builder.count - 1] = listener;
     }
+    if (builder.count >= this.#options.batchCountMax) this.#closeBatch();
     return undefined;
   }
 
