@@ -2,7 +2,7 @@
 import { createServer, connect as dial, type Server, type Socket } from 'node:net';
 
 export class TcpProxy {
-  readonly #target: { readonly host: string; readonly port: number };
+  #target: { readonly host: string; readonly port: number };
   readonly #server: Server;
   readonly #pairs = new Set<readonly [Socket, Socket]>();
   #refusing = false;
@@ -10,8 +10,7 @@ export class TcpProxy {
   connections = 0;
 
   private constructor(target: string) {
-    const colon = target.lastIndexOf(':');
-    this.#target = { host: target.slice(0, colon), port: Number(target.slice(colon + 1)) };
+    this.#target = parse(target);
     this.#server = createServer(socket => this.#accept(socket));
   }
 
@@ -23,6 +22,11 @@ export class TcpProxy {
   get address(): string {
     const bound = this.#server.address();
     return `127.0.0.1:${typeof bound === 'object' && bound ? bound.port : 0}`;
+  }
+
+  /** New connections go to another server. */
+  pointTo(target: string): void {
+    this.#target = parse(target);
   }
 
   /** Resets all connections; what is in them is lost. */
@@ -65,4 +69,9 @@ export class TcpProxy {
       });
     }
   }
+}
+
+function parse(target: string): { host: string; port: number } {
+  const colon = target.lastIndexOf(':');
+  return { host: target.slice(0, colon), port: Number(target.slice(colon + 1)) };
 }
