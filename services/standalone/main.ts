@@ -4,6 +4,7 @@
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { loadConfig } from '#lib/config/load.ts';
+import { paceCollections } from '#lib/runtime/node/heap.ts';
 import { createNodeWorld } from '#lib/runtime/node/world.ts';
 import { createLogger } from '#lib/telemetry/logger.ts';
 import { type StandaloneConfig, standaloneSchema } from './config.ts';
@@ -19,6 +20,7 @@ export async function runStandalone(argv: readonly string[], env: Readonly<Recor
     for (const error of loaded.errors) process.stderr.write(`error: ${error.text}\n`);
     process.exit(2);
   }
+  paceCollections();
   const { config } = loaded;
   const logger = createLogger({ level: config.logLevel, format: config.logFormat });
   const world = createNodeWorld({ logger, onFatal: () => process.exit(1) });
