@@ -209,23 +209,28 @@ export class Producer {
     let partition = 0;
     let keyHash = -1;
     let taken = message;
+    let mayGoElsewhere = false;
     if (this.partitions > 1 || message.partition !== undefined) {
       const { key } = message;
       if (message.partition !== undefined) partition = this.#checked(message.partition);
-      else if (key === null || key === undefined) partition = this.#inTurn();
-      else {
+      else if (key === null || key === undefined) {
+        partition = this.#inTurn();
+        mayGoElsewhere = true;
+      } else {
         const bytes = typeof key === 'string' ? Buffer.from(key) : key;
         keyHash = murmur2(bytes);
         partition = this.#partitioner.ofHash(keyHash);
         if (bytes !== key) taken = { ...message, key: bytes };
       }
     }
-    const sender = this.#senders[partition] ?? this.#newSender(partition);
+    let sender = this.#senders[partition] ?? this.#newSender(partition);
+    if (!this.#add(sender, taken, keyHash, listener, mayGoElsewhere)) {
+      sender.markDirty();
+      partition = this.#inTurn();
+      sender = this.#senders[partition] ?? this.#newSender(partition);
+      this.#add(sender, taken, keyHash, listener, false);
+    }
     const { lane } = sender;
-    if (lane.isBetweenBatches) lane.beginAt(this.#host.world.now());
-    const refusal = lane.add(taken, keyHash, listener);
-    if (refusal) throw new SluiceError(refusal);
-    if (lane.beganBatch) lane.beginAt(this.#host.world.now());
     sender.offered += 1;
     this.#messages += 1;
     this.#bytes += lane.addedBytes;
@@ -234,6 +239,22 @@ export class Producer {
     if (this.#turnBytes >= TURN_BYTES && !this.#turnFull) this.#endTurn();
     sender.markDirty();
     if (!this.#ticker) this.#tick();
+  }
+
+  /** False: the batch is full, and the message may go elsewhere. */
+  #add(
+    { lane }: PartitionSender,
+    message: OutgoingMessage,
+    keyHash: number,
+    listener: OnResult | undefined,
+    mayGoElsewhere: boolean,
+  ): boolean {
+    if (lane.isBetweenBatches) lane.beginAt(this.#host.world.now());
+    const refusal = lane.add(message, keyHash, listener, mayGoElsewhere);
+    if (refusal === 'full') return false;
+    if (refusal) throw new SluiceError(refusal);
+    if (lane.beganBatch) lane.beginAt(this.#host.world.now());
+    return true;
   }
 
   /** For a message without a key: the present partition, until a batch of it has been closed. */

@@ -60,13 +60,17 @@ export class Lane {
     return this.#builder.count === 0 && this.#window.isEmpty;
   }
 
-  /** Takes a message; undefined, or why it cannot be one. `addedBytes` says what it costs, `beganBatch` that `beginAt` must follow. */
-  add(message: MessageInput, keyHash: number, listener: OnResult | undefined): Failure | undefined {
+  /**
+   * Takes a message; undefined, or why it cannot be one. `addedBytes` says what it costs, `beganBatch` that `beginAt` must follow. A message
+   * that `mayGoElsewhere` is not taken when the batch is full: the batch is closed, and the message is better begun with in another lane.
+   */
+  add(message: MessageInput, keyHash: number, listener: OnResult | undefined, mayGoElsewhere = false): Failure | 'full' | undefined {
     const builder = this.#builder;
     let before = builder.bytes;
     let appended = builder.append(message, keyHash);
     if (appended === 'full') {
       this.#closeBatch();
+      if (mayGoElsewhere) return 'full';
       before = 0;
       appended = builder.append(message, keyHash);
     }
