@@ -95,7 +95,7 @@ for (const root of ROOTS) {
     graph.set(file, edges);
     if (WORLDLY.some(pattern => pattern.test(file))) continue;
     lines.forEach((text, index) => {
-      const code = text.replace(/\/\/.*$/, '').replace(/^\s*\*.*$/, '');
+      const code = text.replace(/\/\/.*$/, '').replace(/^\s*\/?\*.*$/, '');
       const found = BANNED.exec(code);
       if (found) report(file, index + 1, `${found[1]} belongs to the injected world`);
       if (core && /\basync\b|\bawait\b/.test(code)) report(file, index + 1, 'a core has no async');
@@ -103,6 +103,10 @@ for (const root of ROOTS) {
     });
   }
 }
+
+const { version } = JSON.parse(readFileSync('package.json', 'utf8')) as { version: string };
+if (!readFileSync('lib/types/version.ts', 'utf8').includes(`'${version}'`))
+  report('lib/types/version.ts', 1, `is not ${version}, as package.json says`);
 
 const done = new Set<string>();
 function findCycle(file: string, path: readonly string[]): void {

@@ -3,7 +3,7 @@
 
 import type { LedgerDescriptor } from '#lib/ledger/protocol.ts';
 import type { Ballot } from '#lib/types/ballot.ts';
-import type { LedgerId, Offset, PartitionId } from '#lib/types/brands.ts';
+import type { Offset, PartitionId } from '#lib/types/brands.ts';
 
 /** Who owns a partition: a claim is written before the bookies are fenced. */
 export interface Claim {

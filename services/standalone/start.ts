@@ -3,7 +3,7 @@
 
 import { resolve } from 'node:path';
 import { defaultsOf } from '#lib/config/schema.ts';
-import { openSqliteStore } from '#lib/metadata/sqlite.ts';
+import { MemoryStore } from '#lib/metadata/memory.ts';
 import type { MetadataStore } from '#lib/metadata/store.ts';
 import { nullLogger } from '#lib/runtime/loggers.ts';
 import { memoryDisk } from '#lib/runtime/memory-disk.ts';
@@ -107,8 +107,11 @@ async function openBookie(world: World, config: StandaloneConfig, folder: string
   return createBookie(world, { ...config, folder: `${root}/bookie`, clusterId: null });
 }
 
-function openMetadata(world: World, folder: string | null): Promise<MetadataStore> {
-  return openSqliteStore(world, folder === null ? ':memory:' : `${folder}/index.sqlite`);
+/** SQLite is loaded only where there is a file for it. */
+async function openMetadata(world: World, folder: string | null): Promise<MetadataStore> {
+  if (folder === null) return new MemoryStore(world.clock);
+  const { openSqliteStore } = await import('#lib/metadata/sqlite.ts');
+  return openSqliteStore(world, `${folder}/index.sqlite`);
 }
 
 function openBroker(

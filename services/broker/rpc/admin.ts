@@ -3,6 +3,7 @@
 
 import { type Failure, fail, isFailure } from '#lib/types/errors.ts';
 import { checkName } from '#lib/types/names.ts';
+import { VERSION } from '#lib/types/version.ts';
 import type { PositionFrame, SubscriptionTypeNumber } from '#lib/wire/frames.ts';
 import type { Catalog } from '../catalog/catalog.ts';
 import type { Command } from '../catalog/core/catalog.ts';
@@ -27,7 +28,7 @@ import {
   typeOf,
 } from './admin-values.ts';
 import type { Edge } from './edge.ts';
-import { FEATURES, PROTOCOL_VERSION, SERVER_VERSION } from './hello.ts';
+import { FEATURES, PROTOCOL_VERSION } from './hello.ts';
 import { noSuchPartition } from './publish.ts';
 
 export interface AdminDeps {
@@ -90,7 +91,7 @@ class Admin {
   async describeCluster(): Promise<Fields> {
     return {
       cluster_id: this.#deps.edge.clusterId,
-      version: SERVER_VERSION,
+      version: VERSION,
       protocol_version: PROTOCOL_VERSION,
       features: FEATURES,
       metadata_version: this.#deps.catalog.state.version,
