@@ -36,7 +36,7 @@ const WORLDLY = [
   /\.bench\.ts$/,
 ];
 const BANNED =
-  /\b(Date\.now|new Date\(\)|performance\.|Math\.random|crypto\.random|setTimeout|setInterval|setImmediate|queueMicrotask|process\.)/;
+  /\b(Date\.now|new Date\(\)|performance\.|Math\.random|crypto\.random|setTimeout|setInterval|setImmediate|queueMicrotask|(?<!-)process\.)/;
 /** A sitting. */
 const FILE_LINES_MAX = 600;
 

@@ -1,6 +1,7 @@
 // create, fence, seal and decided: what a take over and a roll ask of a voter. Each is answered when the state that it left is durable.
 
 import type { CreateRequest, DecidedRequest, FenceRequest, LedgerDescriptor, SealRequest } from '#lib/ledger/protocol.ts';
+import { type Ballot, compareBallots } from '#lib/types/ballot.ts';
 import type { Offset } from '#lib/types/brands.ts';
 import { entryBaseOffset } from '#lib/wire/entry.ts';
 import { type Answer, afterDurable, type Desk, now, OK, UNKNOWN } from '../desk.ts';
@@ -11,14 +12,14 @@ import { type Outcome, Replica, refuseInstall } from '../replica/core/replica.ts
 export function create(desk: Desk, { descriptor, ballot }: CreateRequest): Answer {
   const ledger = desk.ledgers.get(descriptor.ledger);
   if (ledger) return settle(desk, ledger, ledger.replica.create(descriptor, ballot));
-  const refused = refuse(desk, descriptor, null) ?? answered(refuseInstall(descriptor, ballot));
+  const refused = refuse(desk, descriptor, ballot, null) ?? answered(refuseInstall(descriptor, ballot));
   return refused ?? desk.recordState(desk.ledgers.add(Replica.installed(descriptor, ballot, null)), OK);
 }
 
 export function fence(desk: Desk, { descriptor, ballot, first }: FenceRequest): Answer {
   const ledger = desk.ledgers.get(descriptor.ledger);
   if (ledger) return settle(desk, ledger, ledger.replica.fence(descriptor, ballot, first));
-  const refused = refuse(desk, descriptor, first) ?? answered(refuseInstall(descriptor, ballot));
+  const refused = refuse(desk, descriptor, ballot, first) ?? answered(refuseInstall(descriptor, ballot));
   if (refused) return refused;
   const replica = Replica.installed(descriptor, ballot, first);
   return desk.recordState(desk.ledgers.add(replica), replica.fenced(first));
@@ -49,10 +50,12 @@ export function cutAfter(desk: Desk, ledger: HeldLedger, before: Offset | null):
   desk.parts.keeper.sweep();
 }
 
-/** A ledger that is not here: deleted, below the floor, or not ours to vote on. */
-function refuse(desk: Desk, descriptor: LedgerDescriptor, first: Offset | null): Answer | undefined {
+/** A ledger that is not here: deleted, below the floor, of an owner that was followed by the one that raised it, or not ours to vote on. */
+function refuse(desk: Desk, descriptor: LedgerDescriptor, ballot: Ballot, first: Offset | null): Answer | undefined {
   const gone = desk.refuseGone(descriptor.ledger, descriptor.partition, first);
   if (gone) return gone;
+  const floor = desk.ledgers.floor(descriptor.partition);
+  if (floor && compareBallots(ballot, floor.ballot) < 0) return now({ kind: 'stale', promised: floor.ballot });
   return standing(desk.parts.identity, descriptor.ensemble) === 'member' ? undefined : UNKNOWN;
 }
 

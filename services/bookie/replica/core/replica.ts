@@ -152,6 +152,8 @@ export class Replica {
   seal(ballot: Ballot, first: Offset, value: SealValue): Outcome {
     if (this.#withoutVote()) return UNKNOWN;
     if (compareBallots(ballot, this.#promised) < 0) return stale(this.#promised);
+    // Normal for a replica that missed a fence and heard the outcome: the proposer learns that it is over.
+    if (this.#decided && !sameSeal(this.#decided, value)) return answer({ kind: 'refused', reason: 'sealed', end: this.#end });
     const wrong = this.#refuseEnd(first, value);
     if (wrong) return wrong;
     const accepted = this.#accepted;
@@ -159,7 +161,6 @@ export class Replica {
       if (!sameSeal(accepted, value)) return conflict('one ballot proposes two seals');
       return answer(OK);
     }
-    if (this.#decided && !sameSeal(this.#decided, value)) return conflict('a seal is proposed beside the decided one');
     this.#place(first);
     this.#promise(ballot);
     this.#accepted = { ballot, end: value.end, next: value.next };
