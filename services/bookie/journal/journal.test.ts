@@ -10,6 +10,7 @@ import { mortalClock, type SimClock, simClock } from '#lib/runtime/sim/clock.ts'
 import { type SimDisk, simDisk } from '#lib/runtime/sim/disk.ts';
 import { simRandom } from '#lib/runtime/sim/random.ts';
 import { type SimWorld, simWorld } from '#lib/runtime/sim/world.ts';
+import { decodeFileHeader } from './core/format.ts';
 import { type Journal, type JournalOpening, type JournalPosition, openJournal, type ReplayedRecord } from './journal.ts';
 
 const MIB = 1024 * 1024;
@@ -457,6 +458,52 @@ test('a journal whose files are gone is corrupt at every start until it is trimm
   journal.trim(end);
   bench.disk.crash();
   expect((await bench.open(end)).opening.kind).toBe('clean');
+});
+
+test('a file that has lost all its bytes is found at every start, and is not used again, until it is trimmed', async () => {
+  const bench = new Bench();
+  const positions = await written(bench);
+  const last = positions[29]?.file ?? 0;
+  const paths = (await bench.until(bench.disk.list('/journal'))).map(name => `/journal/${name}`);
+  const path = paths.find(path => {
+    const header = decodeFileHeader(bench.disk.contents(path) ?? Buffer.alloc(0));
+    return header?.identity.sequence === last;
+  });
+  bench.disk.cut(path ?? '', 0);
+  for (let start = 0; start < 3; start++) {
+    const { opening, journal } = await bench.open();
+    expect(opening.kind).toBe('corrupt');
+    for (let n = 0; n < 5; n++) if (!journal.isFull(true, 3000)) journal.append(1, [Buffer.alloc(3000)], () => {});
+    await bench.pass(50);
+    bench.disk.crash();
+  }
+  const { journal } = await bench.open();
+  const trimmed = journal.end;
+  journal.trim(trimmed);
+  await bench.pass(50);
+  bench.disk.kill();
+  expect((await bench.open(trimmed)).opening.kind).toBe('clean');
+});
+
+test('the newest durable file stays, whatever is trimmed, until the next one is durably begun', async () => {
+  const bench = new Bench();
+  // The first file is small for this configuration, so that it is removed when it is free.
+  bench.options = { ...OPTIONS, fileBytes: 32 * MIB, queueBytesMax: 32 * MIB };
+  const { journal } = await bench.open();
+  const { file } = journal.end;
+  let position = journal.end;
+  while (position.file === file) {
+    await bench.until(new Promise<void>(resolve => journal.whenDurable(resolve)));
+    await bench.pass(60);
+    position = journal.append(1, [Buffer.alloc(MIB)], null);
+  }
+  // The record is in a file of which nothing is on the disk yet; all before it is durable.
+  const trimmed = journal.durableEnd;
+  expect(trimmed.file).toBe(file);
+  journal.trim(trimmed);
+  await bench.pass(10);
+  bench.disk.kill();
+  expect((await bench.open(trimmed)).opening.kind).toBe('clean');
 });
 
 test('a block that the disk cannot read is damage, never a tail', async () => {

@@ -182,7 +182,7 @@ export class Journal {
     if (this.#core.spares === 0 && this.#folder.count < this.#options.filesMax + STARTS_MAX) await this.#fill(FIRST_FILE_BYTES);
     if (!this.#core.start()) return;
     await this.#drain();
-    // Only now does nothing depend any more on files without a record, and on those below the trim position.
+    // Only now does nothing depend any more on what is below the trim position.
     this.trim(trimmed ?? { file: 0, at: 0 });
   }
 

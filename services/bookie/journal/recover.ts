@@ -7,9 +7,6 @@ import type { KeptFile } from './core/journal.ts';
 import { type Damage, type Deliver, type FileFacts, type PlannedFile, planReplay, replayFile, traceLives } from './core/replay.ts';
 import type { Slot } from './slots.ts';
 
-/** Before every position: what is free from here on waits for nothing but the next file's header. */
-const NOWHERE: JournalPosition = { file: 0, at: 0 };
-
 export interface Recovery {
   readonly damages: readonly Damage[];
   /** Where the last file was cut, and how much lies behind. */
@@ -40,16 +37,14 @@ export async function recover(slots: readonly Slot[], trimmed: JournalPosition |
     if (damage) damages.push(damage);
     await slot.file.sync();
     last = { file, end, recordsEnd, cutBytes };
-    // Of the last one only: what comes behind it will not name it, see `previousOf`.
-    const isSkipped = file === plan.chain[plan.chain.length - 1] && recordsEnd === BLOCK_BYTES;
-    const free = isSkipped ? NOWHERE : { file: file.identity.sequence, at: recordsEnd };
+    const free = { file: file.identity.sequence, at: recordsEnd };
     kept.push({ slot: slot.number, fileBytes: slot.fileBytes, free, usedBytes: end });
   }
   const isDamaged = damages.length > 0;
   const { nextSequence } = plan;
   return {
     damages,
-    end: last ? { file: last.file.identity.sequence, at: last.end } : NOWHERE,
+    end: last ? { file: last.file.identity.sequence, at: last.end } : { file: 0, at: 0 },
     cutBytes: last?.cutBytes ?? 0,
     nextSequence,
     previous: plan.missing ?? previousOf(last, isDamaged),
@@ -57,7 +52,7 @@ export async function recover(slots: readonly Slot[], trimmed: JournalPosition |
   };
 }
 
-/** A file without a record is not worth naming: what it names is named instead, and it is free. */
+/** A last file without a record is not worth naming: what it names is named instead. So starts without a record use up no files. */
 function previousOf(last: { file: PlannedFile; end: number; recordsEnd: number } | null, isDamaged: boolean): PreviousFile | null {
   if (!last) return null;
   if (last.recordsEnd === BLOCK_BYTES && !isDamaged) return last.file.previous;
@@ -66,7 +61,7 @@ function previousOf(last: { file: PlannedFile; end: number; recordsEnd: number }
 
 /** After damage nothing is used again before the caller has trimmed up to the new life: until then every start must find the damage. */
 function keepAll(slots: readonly Slot[], kept: readonly KeptFile[], nextSequence: number): KeptFile[] {
-  const free = { file: nextSequence, at: 0 };
+  const free = { file: nextSequence - 1, at: Number.MAX_SAFE_INTEGER };
   return slots.map(({ number, fileBytes }) => {
     const usedBytes = kept.find(file => file.slot === number)?.usedBytes ?? 0;
     return { slot: number, fileBytes, free, usedBytes };
