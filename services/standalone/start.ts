@@ -20,6 +20,9 @@ import { type Broker, createBroker } from '../broker/broker.ts';
 import { brokerSettings } from './broker-settings.ts';
 import { type StandaloneConfig, standaloneSchema } from './config.ts';
 
+/** In the index: which cluster it is of. */
+const CLUSTER_KEY = 'cluster';
+
 /** A server in this process. */
 export interface Sluice {
   /** gRPC, HOST:PORT. */
@@ -91,6 +94,7 @@ export async function startStandalone(parts: StandaloneParts): Promise<Sluice> {
     closers.push(() => bookie.close());
     const metadata = await openMetadata(world, folder);
     closers.push(() => metadata.close());
+    await checkCluster(metadata, bookie.clusterId, folder);
     const broker = await openBroker(parts, bookie, metadata, metrics);
     closers.push(() => broker.close());
     isReady = true;
@@ -112,6 +116,17 @@ async function openMetadata(world: World, folder: string | null): Promise<Metada
   if (folder === null) return new MemoryStore(world.clock);
   const { openSqliteStore } = await import('#lib/metadata/sqlite.ts');
   return openSqliteStore(world, `${folder}/index.sqlite`);
+}
+
+/** An index of another cluster, copied into this folder, would lead to ledgers that are not here. */
+async function checkCluster(metadata: MetadataStore, clusterId: string, folder: string | null): Promise<void> {
+  if (folder === null) return;
+  const found = await metadata.readRecord(CLUSTER_KEY);
+  if (found === null) await metadata.putRecord(CLUSTER_KEY, Buffer.from(clusterId), 0, clusterId);
+  else if (found.value.toString() !== clusterId)
+    throw new StartError(
+      `${folder}/index.sqlite is of cluster ${found.value}, and this folder holds cluster ${clusterId}: move it away, it is only an index and is made again`,
+    );
 }
 
 function openBroker(
