@@ -97,7 +97,7 @@ export class SluiceClient {
     };
     const setup = {
       identity,
-      creditMessages: within('creditMessages', options.creditMessages, 100_000, 1, 2 ** 32 - 1),
+      creditMessages: within('creditMessages', options.creditMessages, 1_000_000, 1, 2 ** 32 - 1),
       creditBytes: within('creditBytes', options.creditBytes, 16 * MIB, 1, Number.MAX_SAFE_INTEGER),
       waitForAccess: options.waitForAccess ?? true,
       onWaiting: options.onWaiting,

@@ -148,6 +148,7 @@ export class Producer {
   ready(): Promise<void> {
     if (this.#over || this.#closing) return Promise.reject(this.#over ?? closed());
     if (this.#hasRoom()) return Promise.resolve();
+    this.#host.memory.notify(this);
     return new Promise((resolve, reject) => this.#ready.push(() => (this.#over ? reject(this.#over) : resolve())));
   }
 
@@ -208,7 +209,6 @@ export class Producer {
     if (this.#over) throw this.#over;
     let partition = 0;
     let keyHash = -1;
-    let taken = message;
     let mayGoElsewhere = false;
     if (this.partitions > 1 || message.partition !== undefined) {
       const { key } = message;
@@ -217,18 +217,16 @@ export class Producer {
         partition = this.#inTurn();
         mayGoElsewhere = true;
       } else {
-        const bytes = typeof key === 'string' ? Buffer.from(key) : key;
-        keyHash = murmur2(bytes);
+        keyHash = murmur2(typeof key === 'string' ? Buffer.from(key) : key);
         partition = this.#partitioner.ofHash(keyHash);
-        if (bytes !== key) taken = { ...message, key: bytes };
       }
     }
     let sender = this.#senders[partition] ?? this.#newSender(partition);
-    if (!this.#add(sender, taken, keyHash, listener, mayGoElsewhere)) {
+    if (!this.#add(sender, message, keyHash, listener, mayGoElsewhere)) {
       sender.markDirty();
       partition = this.#inTurn();
       sender = this.#senders[partition] ?? this.#newSender(partition);
-      this.#add(sender, taken, keyHash, listener, false);
+      this.#add(sender, message, keyHash, listener, false);
     }
     const { lane } = sender;
     sender.offered += 1;

@@ -86,7 +86,7 @@ export interface ConsumerOptions {
   readonly start?: Start;
   /** Fail where the subscription does not exist. Default: false. */
   readonly mustExist?: boolean;
-  /** Messages that may be under way or waiting here, over all partitions. Default: 100,000. */
+  /** Messages that may be under way or waiting here, over all partitions. Default: 1,000,000. */
   readonly creditMessages?: number;
   /** The same in bytes. Default: 16 MiB. */
   readonly creditBytes?: number;

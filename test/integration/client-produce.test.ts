@@ -134,6 +134,33 @@ test('offer says no when memory is full, and ready when there is room', async ()
   expect(producer.stats).toMatchObject({ messagesStored: 1000, bytesPending: 0 });
 });
 
+test('producers of one client share its memory, and each is told when there is room', async () => {
+  const link = await proxy();
+  const held = connect({ servers: link.address, memoryBytesMax: 100_000 });
+  clients.push(held);
+  const [one, two] = await Promise.all([held.producer({ topic: 'share-1' }), held.producer({ topic: 'share-2' })]);
+  link.refuse(true);
+  while (one.offer(Buffer.alloc(1_000))) {}
+  expect(two.offer('x')).toBe(false);
+  const room = two.ready();
+  const waiting = two.send('waits');
+  link.refuse(false);
+  await Promise.all([room, waiting]);
+  expect(two.offer('x')).toBe(true);
+  await Promise.all([one.flush(), two.flush()]);
+});
+
+test('sends that nobody awaits are refused before they fill the process', async () => {
+  const producer = await client().producer({ topic: 'unbounded', memoryBytesMax: 10_000, sendTimeoutMs: 20_000 });
+  const sends: Promise<unknown>[] = [];
+  for (let n = 0; n < 103_000; n++) sends.push(producer.send('x'.repeat(10)).catch(error => error));
+  const results = await Promise.all(sends);
+  const refused = results.filter(result => result instanceof SluiceError);
+  expect(refused.length).toBeGreaterThan(1_000);
+  expect(refused.length).toBeLessThan(3_000);
+  expect(refused[0]).toMatchObject({ code: 'overloaded', stored: 'no' });
+});
+
 test('send waits for memory, in order', async () => {
   const producer = await client().producer({ topic: 'waits', memoryBytesMax: 10_000 });
   await Promise.all(Array.from({ length: 300 }, (_, n) => producer.send(`${n}`.padEnd(500, '.'))));
@@ -247,6 +274,21 @@ test('a server that is away for a while costs only time; one that stays away cos
   link.refuse(false);
   await producer.send('back');
   expect((await stored('away'))[0]).toEqual(['early', 'back']);
+});
+
+test('a connection that went silent is left for another within seconds', { timeout: 40_000 }, async () => {
+  const link = await proxy();
+  const made = client(link.address);
+  const producer = await made.producer({ topic: 'silent' });
+  const consumer = await made.consumer({ topic: 'silent', subscription: 's', start: 'earliest' });
+  await producer.send('before');
+  link.holdAnswers();
+  const started = performance.now();
+  await producer.send('after');
+  expect(performance.now() - started).toBeLessThan(14_000);
+  const seen = new Set<string>();
+  for await (const message of consumer) if (seen.add(`${message.payload}`).size === 2) break;
+  expect([...seen]).toEqual(['before', 'after']);
 });
 
 test('of several servers the one that answers is used', async () => {

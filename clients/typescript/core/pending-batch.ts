@@ -1,5 +1,6 @@
 // A closed batch on its way: its bytes, who waits for each of its messages, and what is known of its fate.
 
+import type { Failure } from '#lib/types/errors.ts';
 import type { BatchInfoView } from '#lib/wire/frames.ts';
 import type { OnResult } from '../types.ts';
 
@@ -31,6 +32,8 @@ export class PendingBatch {
   /** Its callers were told that its fate is unknown; it is still sent until it is known, so that what follows keeps its order. */
   abandoned = false;
   attempts = 0;
+  /** Why its last answered attempt was refused for now. */
+  refusal: Failure | null = null;
 
   constructor(
     batchView: Buffer,

@@ -241,7 +241,7 @@ describe('time', () => {
     takeAll(window);
     window.onRefused(1, fail('backlog_quota', 'full'), 0);
     window.expire(200, '');
-    expect(told(window.takeSettled())).toEqual(['failed 1 timeout no']);
+    expect(told(window.takeSettled())).toEqual(['failed 1 backlog_quota no']);
     expect(window.isEmpty).toBe(true);
   });
 });

@@ -134,6 +134,7 @@ export class SendWindow {
     if (failure.stored === 'unknown') batch.inDoubt = true;
     batch.state = 'returned';
     this.#returnedCount += 1;
+    batch.refusal = failure;
     if (failure.code === 'fenced' || failure.code === 'topic_not_found') return { kind: 'fatal', failure };
     if (failure.code === 'out_of_sequence') return this.#onOutOfSequence(batch, failure, nowMs);
     if (ERRORS[failure.code].retry === 'never') {
@@ -154,7 +155,7 @@ export class SendWindow {
       if (batch.deadlineMs > nowMs || batch.abandoned || batch.state === 'stored') continue;
       if (batch.isCertainlyNotStored) {
         this.#remove(batch);
-        this.#settle(batch, timeout(why), true);
+        this.#settle(batch, refusedInTime(batch) ?? timeout(why), true);
       } else {
         this.#settle(batch, timeout(why), false);
         batch.abandoned = true;
@@ -258,5 +259,11 @@ export class SendWindow {
 }
 
 const NOTHING: Settlement[] = [];
+
+/** A server that says for what it has no room is a better answer than that time is up. */
+function refusedInTime({ refusal }: PendingBatch): Failure | null {
+  if (refusal === null || ERRORS[refusal.code].retry !== 'same' || refusal.code === 'out_of_sequence') return null;
+  return { ...refusal, message: `${refusal.message}, and there was none in time` };
+}
 
 const timeout = (why: string): Failure => fail('timeout', `no answer in time${why === '' ? '' : `; ${why}`}`);
