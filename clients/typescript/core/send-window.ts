@@ -260,10 +260,10 @@ export class SendWindow {
 
 const NOTHING: Settlement[] = [];
 
-/** A server that says for what it has no room is a better answer than that time is up. */
+/** Why the server refuses is a better answer than that time is up. */
 function refusedInTime({ refusal }: PendingBatch): Failure | null {
   if (refusal === null || ERRORS[refusal.code].retry !== 'same' || refusal.code === 'out_of_sequence') return null;
-  return { ...refusal, message: `${refusal.message}, and there was none in time` };
+  return { ...refusal, message: `${refusal.message}; that did not change in time` };
 }
 
 const timeout = (why: string): Failure => fail('timeout', `no answer in time${why === '' ? '' : `; ${why}`}`);
