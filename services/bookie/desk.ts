@@ -85,9 +85,7 @@ export class Desk {
 
   /** Why nothing that changes a state can be taken now. */
   refuseChange(): Answer | undefined {
-    const full = this.#journal.isFull(true, STATE_RECORD_BYTES);
-    if (full === false) return undefined;
-    return full === 'space' && this.isSpaceFull() ? BUSY_SPACE : BUSY_QUEUE;
+    return this.#refuseRecord(STATE_RECORD_BYTES, true);
   }
 
   /** Why an entry cannot be taken now. */
@@ -95,9 +93,15 @@ export class Desk {
     const { space, cache, keeper } = this.parts;
     if (space.refuses(partition, bytes, reserved)) return BUSY_SPACE;
     if (cache.isFull(reserved)) return keeper.isStalled ? BUSY_SPACE : BUSY_QUEUE;
-    const full = this.#journal.isFull(reserved, ENTRY_HEAD_BYTES + bytes);
+    return this.#refuseRecord(ENTRY_HEAD_BYTES + bytes, reserved);
+  }
+
+  #refuseRecord(bytes: number, reserved: boolean): Answer | undefined {
+    const full = this.#journal.isFull(reserved, bytes);
     if (full === false) return undefined;
-    return full === 'space' && this.isSpaceFull() ? BUSY_SPACE : BUSY_QUEUE;
+    if (full === 'queue') return BUSY_QUEUE;
+    this.parts.keeper.relieve();
+    return this.isSpaceFull() ? BUSY_SPACE : BUSY_QUEUE;
   }
 
   isSpaceFull(): boolean {

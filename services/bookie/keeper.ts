@@ -123,6 +123,13 @@ export class Keeper {
     this.kick();
   }
 
+  /** The journal has no room: make some. */
+  relieve(): void {
+    if (this.#recordedBytes === 0) return;
+    this.#flushWanted = true;
+    this.kick();
+  }
+
   #isCutDue(): boolean {
     return this.#parts.cache.isHalfFull || this.#recordedBytes >= this.#parts.cutBytes;
   }

@@ -21,7 +21,7 @@ import {
 import { type Journal, openJournal } from './journal/journal.ts';
 import { Keeper } from './keeper.ts';
 import type { Edit } from './manifest/core/format.ts';
-import { everything, sayings, segmentEdits, settle } from './manifest/core/sayings.ts';
+import { everything, liveBytes, sayings, segmentEdits, settle } from './manifest/core/sayings.ts';
 import { Manifest, type OpenedManifest } from './manifest/manifest.ts';
 import { Reads } from './reads.ts';
 import { Ledgers } from './replica/core/ledgers.ts';
@@ -58,6 +58,9 @@ async function open(world: World, config: BookieConfig, lock: FolderLock): Promi
     await lock.release();
   };
   const bookie = new Bookie({ world, identity, ledgers, cache, segments, journal, keeper, reads, space }, closeRest);
+  keeper.recorded(journal.usage().liveBytes);
+  // Each start begins a journal file; many short lives in a row must not use them up.
+  if (journal.usage().files * 2 > config.journalFilesMax) keeper.relieve();
   keeper.sweep();
   // What was replayed goes to a segment now: each restart begins another journal file, and only a flush lets the old ones go.
   // After many short lives it is done before anything is served, or a server that is killed again and again would run out of journal.
@@ -204,6 +207,9 @@ async function rebuild(
     settle(ledgers, parts, written.runs);
   }
   cache.flushed();
+  // What nothing refers to any more is not deleted now: perhaps what referred to it is what was lost.
+  const live = liveBytes(ledgers);
+  for (const { segment } of [...segments.all()]) if (!live.has(segment)) await segments.putAside(segment);
   edits.push(...segmentEdits(segments.all(), ledgers), { kind: 'trim', position });
   const manifest = await Manifest.fresh(world, join(config.folder, 'manifest'), edits);
   journal.trim(position);

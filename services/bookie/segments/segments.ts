@@ -176,6 +176,7 @@ export class Segments {
 
   /** A file that nobody can read is kept, under a name that says so. */
   async putAside(segment: number): Promise<void> {
+    this.#known.delete(segment);
     await this.#world.disk.rename(this.path(segment), join(this.#folder, `damaged-${basename(this.path(segment))}`));
     await this.#world.disk.syncFolder(this.#folder);
   }

@@ -20,7 +20,9 @@ import {
   type SegmentInfo,
 } from './core/format.ts';
 
+/** What is gathered for one write; a file that is smaller needs less. */
 const SLAB_BYTES = 1024 * 1024;
+const FIRST_SLAB_BYTES = 64 * 1024;
 
 /** One run to be written: batches of entries that follow each other without a gap. */
 export interface RunSource {
@@ -38,7 +40,7 @@ export interface WrittenSegment {
 class SlabWriter {
   position = 0;
   readonly #file: DiskFile;
-  readonly #slab = Buffer.allocUnsafeSlow(SLAB_BYTES);
+  #slab = Buffer.allocUnsafeSlow(FIRST_SLAB_BYTES);
   #used = 0;
 
   constructor(file: DiskFile) {
@@ -47,7 +49,7 @@ class SlabWriter {
 
   /** Room for all of it: copied at once, and no promise is made. */
   tryPut(view: Buffer): boolean {
-    if (this.#used + view.length > SLAB_BYTES) return false;
+    if (this.#used + view.length > this.#slab.length) return false;
     view.copy(this.#slab, this.#used);
     this.#used += view.length;
     this.position += view.length;
@@ -57,6 +59,7 @@ class SlabWriter {
   async put(view: Buffer): Promise<void> {
     if (this.tryPut(view)) return;
     await this.flush();
+    if (this.#slab.length < SLAB_BYTES) this.#slab = Buffer.allocUnsafeSlow(SLAB_BYTES);
     if (this.tryPut(view)) return;
     await this.#file.write([view], this.position);
     this.position += view.length;
