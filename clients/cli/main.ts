@@ -23,6 +23,8 @@ async function run(args: readonly string[], env: Environment, terminal: Terminal
   if (first === 'help') return help(args.slice(1), terminal);
   if (first === '--help' || first === '-h') return help([], terminal);
   if (first === '--version') return run(['version', ...args.slice(1)], env, terminal);
+  // `sluice topics --help` too, which is no command by itself.
+  if (asksForHelp(args.slice(1, 2))) return help([first], terminal);
   const command = findCommand(args);
   const rest = args.slice(command.path.length);
   if (asksForHelp(rest)) return help(command.path, terminal);

@@ -119,6 +119,8 @@ test('config check and config show', async () => {
 
 test('version, help and what is no command', async () => {
   expect(await ok(['version'])).toMatch(/^sluice \d+\.\d+\.\d+ /);
+  const topics = await runCli(['topics', '--help']);
+  expect([topics.status, `${topics.stdout}`]).toEqual([0, expect.stringContaining('topics create TOPIC')]);
   const help = await runCli(['help', 'consume']);
   expect(help.stdout.toString()).toContain('--until-end');
   const unknown = await runCli(['consum']);
