@@ -42,8 +42,8 @@ export type JournalOpening =
   | { readonly kind: 'corrupt'; readonly what: string; readonly at: JournalPosition };
 
 const FIRST_FILE_BYTES = 16 * 1024 * 1024;
-/** Files that are kept ready beyond the one in use. */
-const SPARES = 2;
+/** Files that are kept ready beyond the one in use; an idle journal has one. */
+const SPARES_MAX = 2;
 /** A start may make a file beyond the limit, so that a full journal starts; so many starts in a row may. */
 const STARTS_MAX = 4;
 /** An idle journal writes the header that covers its last group after this, so that it stands within 10 ms. */
@@ -240,7 +240,7 @@ export class Journal {
     this.#pump();
     this.#core.runDurable();
     this.#lastSyncAt = this.#world.clock.monotonic();
-    if (this.#core.spares < SPARES) this.#keepSpares();
+    if (this.#core.spares < SPARES_MAX) this.#keepSpares();
     if (this.#core.needsCover && !this.#isClosing) this.#coverTimer ??= this.#world.clock.after(COVER_AFTER_MS, this.#onCover);
   };
 
@@ -286,7 +286,9 @@ export class Journal {
   /** Makes files in the background until enough are ready, or there may be no more. */
   #keepSpares(): void {
     if (this.#filling || this.#spaceTimer || this.#isClosing || this.#failure !== null) return;
-    if (this.#core.spares >= SPARES || this.#folder.count >= this.#options.filesMax) return;
+    const { fileBytes, filesMax } = this.#options;
+    const wanted = this.#core.liveBytes > Math.min(FIRST_FILE_BYTES, fileBytes) / 2 ? SPARES_MAX : 1;
+    if (this.#core.spares >= wanted || this.#folder.count >= filesMax) return;
     this.#filling = this.#fill(Math.max(FIRST_FILE_BYTES, this.#folder.totalBytes)).finally(() => {
       this.#filling = null;
       this.#keepSpares();
