@@ -7,7 +7,8 @@
 import type { BookieReply, BookieRequest } from '#lib/ledger/protocol.ts';
 import { unreachable } from '#lib/types/assert.ts';
 import type { BookieId } from '#lib/types/brands.ts';
-import { type Answer, type BookieParts, BUSY_QUEUE, Desk } from './desk.ts';
+import { type Answer, type BookieParts, BUSY_QUEUE, Desk, OK } from './desk.ts';
+import { writeIdentity } from './identity.ts';
 import type { HeldLedger } from './replica/core/ledgers.ts';
 import type { OnReply } from './replies.ts';
 import { append } from './requests/append.ts';
@@ -15,6 +16,7 @@ import { deleteLedger, raiseFloor } from './requests/delete.ts';
 import { inspect, list, locate, read } from './requests/read.ts';
 import { restore } from './requests/restore.ts';
 import { create, end, fence } from './requests/vote.ts';
+import { type DamagedRange, verifySlice } from './scrub.ts';
 
 export interface BookieUsage {
   readonly ledgers: number;
@@ -34,6 +36,8 @@ export interface BookieUsage {
   readonly flushes: number;
   readonly flushedBytes: number;
   readonly damagedReads: number;
+  readonly damagedRanges: number;
+  readonly scrubbedBytes: number;
   readonly conflicts: number;
 }
 
@@ -76,7 +80,7 @@ export class Bookie {
   }
 
   usage(): BookieUsage {
-    const { ledgers, cache, segments, journal, space, reads, keeper } = this.#desk.parts;
+    const { ledgers, cache, segments, journal, space, reads, keeper, scrubber } = this.#desk.parts;
     let segmentBytes = 0;
     for (const { fileBytes } of segments.all()) segmentBytes += fileBytes;
     const { bytes, liveBytes } = journal.usage();
@@ -97,12 +101,21 @@ export class Bookie {
       flushes: keeper.flushes,
       flushedBytes: keeper.flushedBytes,
       damagedReads: reads.damaged,
+      damagedRanges: scrubber.damagedCount,
+      scrubbedBytes: scrubber.bytes,
       conflicts: this.#desk.conflicts,
     };
   }
 
+  /** Ids from before a damage whose loss nobody has accepted. */
+  doubtfulIds(): readonly BookieId[] {
+    return this.#desk.parts.identity.former.filter(({ accepted }) => !accepted).map(({ id }) => id);
+  }
+
+  /** Undecided ledgers that give no vote. */
   doubtful(): readonly HeldLedger[] {
     const found: HeldLedger[] = [];
+    if (this.doubtfulIds().length === 0) return found;
     for (const ledger of this.#desk.ledgers.held()) if (ledger.replica.inDoubt && !ledger.replica.decided) found.push(ledger);
     return found;
   }
@@ -112,12 +125,36 @@ export class Bookie {
     await this.#desk.parts.keeper.flush();
   }
 
+  /** Reads everything that is in segments, as fast as it goes; what is damaged. */
+  async verify(): Promise<readonly DamagedRange[]> {
+    const { ledgers, segments } = this.#desk.parts;
+    const found: DamagedRange[] = [];
+    for (const ledger of [...ledgers.held()])
+      for (const slice of ledger.slices) found.push(...(await verifySlice(segments, ledger, slice, async () => true)));
+    return found;
+  }
+
+  /** The ledgers in doubt count again, with what is left of them. Their ids do when the bookie is opened the next time. */
+  async acceptLoss(): Promise<void> {
+    const { world, identity, folder } = this.#desk.parts;
+    const doubtful = this.doubtful();
+    for (const ledger of doubtful) {
+      while (this.#desk.refuseChange()) await this.flush();
+      ledger.replica.acceptLoss();
+      await new Promise<void>(resolve => this.#desk.give(this.#desk.recordState(ledger, OK), () => resolve()));
+    }
+    const former = identity.former.map(({ id }) => ({ id, accepted: true }));
+    await writeIdentity(world.disk, folder, { ...identity, former });
+    world.logger.warn('the loss of data was accepted', { ledgers: doubtful.length, ids: former.map(({ id }) => id) });
+  }
+
   /** Takes no more requests, answers those under way, flushes, and closes its files. A second call does nothing. */
   async close(): Promise<void> {
     if (this.#desk.isClosing) return;
     this.#desk.isClosing = true;
-    const { keeper, space, segments, journal, reads } = this.#desk.parts;
+    const { keeper, space, segments, journal, reads, scrubber } = this.#desk.parts;
     space.close();
+    await scrubber.stop();
     await new Promise<void>(resolve => journal.whenDurable(resolve));
     await reads.drained();
     await keeper.close();

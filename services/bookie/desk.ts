@@ -15,6 +15,7 @@ import type { HeldLedger, Ledgers } from './replica/core/ledgers.ts';
 import { ENTRY_HEAD_BYTES, encodeEntryHead, encodeState, RECORD_ENTRY, RECORD_STATE, type Tombstone } from './replica/core/records.ts';
 import type { Outcome } from './replica/core/replica.ts';
 import { type OnReply, Replies } from './replies.ts';
+import type { Scrubber } from './scrub.ts';
 import type { Segments } from './segments/segments.ts';
 import type { Space } from './space.ts';
 
@@ -39,6 +40,7 @@ const STATE_RECORD_BYTES = 4096;
 
 export interface BookieParts {
   readonly world: World;
+  readonly folder: string;
   readonly identity: Identity;
   readonly ledgers: Ledgers;
   readonly cache: WriteCache;
@@ -47,6 +49,7 @@ export interface BookieParts {
   readonly keeper: Keeper;
   readonly reads: Reads;
   readonly space: Space;
+  readonly scrubber: Scrubber;
 }
 
 export class Desk {

@@ -26,6 +26,7 @@ import { Manifest, type OpenedManifest } from './manifest/manifest.ts';
 import { Reads } from './reads.ts';
 import { Ledgers } from './replica/core/ledgers.ts';
 import { Replay } from './replica/core/replay.ts';
+import { Scrubber } from './scrub.ts';
 import { Segments } from './segments/segments.ts';
 import { writeSegment } from './segments/write-segment.ts';
 import { Space } from './space.ts';
@@ -57,7 +58,9 @@ async function open(world: World, config: BookieConfig, lock: FolderLock): Promi
     await manifest.close();
     await lock.release();
   };
-  const bookie = new Bookie({ world, identity, ledgers, cache, segments, journal, keeper, reads, space }, closeRest);
+  const scrubber = new Scrubber(world, ledgers, segments, config.scrubBytesPerSecond, config.scrubInterval);
+  const bookie = new Bookie({ world, folder, identity, ledgers, cache, segments, journal, keeper, reads, space, scrubber }, closeRest);
+  scrubber.start();
   keeper.recorded(journal.usage().liveBytes);
   // Each start begins a journal file; many short lives in a row must not use them up.
   if (journal.usage().files * 2 > config.journalFilesMax) keeper.relieve();

@@ -124,6 +124,16 @@ export class Segments {
     });
   }
 
+  /** Where the block ends that holds `at`; the slice's end when its index cannot be read. */
+  async blockEnd(slice: Slice, idView: Buffer, at: Offset): Promise<Offset> {
+    const end = await this.#withFile<Offset>(slice.run, at, async file => {
+      const marks = await this.#marksOf(file, slice.run, idView);
+      if (typeof marks === 'string') return slice.to;
+      return marks[firstIndex(marks, mark => mark.offset > at)]?.offset ?? slice.to;
+    });
+    return typeof end === 'object' || end > slice.to ? slice.to : end;
+  }
+
   /** The first entry of the slice that `reaches` what is wanted; undefined when it lies behind. */
   async locate(slice: Slice, idView: Buffer, by: 'time' | 'count', value: number): Promise<Offset | undefined | Damage> {
     return this.#withFile(slice.run, slice.from, async file => {
