@@ -15,6 +15,7 @@ import { registerProcessMetrics } from '#lib/telemetry/process-metrics.ts';
 import { VERSION } from '#lib/types/version.ts';
 import type { Bookie } from '../bookie/bookie.ts';
 import { inProcessTransport } from '../bookie/in-process.ts';
+import { declareBookieMetrics } from '../bookie/metrics.ts';
 import { createBookie } from '../bookie/open.ts';
 import { type Broker, createBroker } from '../broker/broker.ts';
 import { brokerSettings } from './broker-settings.ts';
@@ -97,6 +98,7 @@ export async function startStandalone(parts: StandaloneParts): Promise<Sluice> {
     await checkCluster(metadata, bookie.clusterId, folder);
     const broker = await openBroker(parts, bookie, metadata, metrics);
     closers.push(() => broker.close());
+    declareBookieMetrics(metrics, bookie);
     isReady = true;
     return { address: broker.address, httpAddress: page && `${page.host}:${page.port}`, close: closeAll };
   } catch (error) {

@@ -1,6 +1,6 @@
 // How often V8 collects garbage in a server that passes buffers on. V8 counts the bytes of buffers as garbage of its heap and, with a heap
-// as small as a server's, lets that grow by little: it marks the whole heap again for every 30 MB that were published, which took a third
-// of a server's time. Here it may grow by a fixed number of bytes instead: of a small heap that is several times its size, of a large one
+// as small as a server's, lets that grow by little: it marks the whole heap again for every 9 MB or so that were published, which took a third
+// of a server's CPU time. Here it may grow by a fixed number of bytes instead: of a small heap that is several times its size, of a large one
 // what V8 does by itself.
 
 import { getHeapStatistics, setFlagsFromString } from 'node:v8';
