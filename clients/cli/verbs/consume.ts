@@ -29,7 +29,9 @@ export const consume: Verb<typeof CONSUME> = async invocation => {
       const consumer = await client.consumer(options);
       terminal.watchSignals();
       const run = new Consumption(consumer, output, printer, values.count, terminal.interrupted, async () => {
-        const { topic, partitions } = await client.admin.describeSubscription(options);
+        const { partitions } = await client.admin.describeSubscription(options);
+        // Under the name by which its messages come: an administrator's answer has it in full.
+        const topic = consumer.attachments[0]?.topic ?? options.topic;
         return partitions.map(partition => ({ ...partition, topic }));
       });
       const done = await run.run(values.untilEnd);
