@@ -297,8 +297,13 @@ class Sessions {
       samples.push([session, { receivedBytes: session.destroyed ? 0 : session.socket.bytesRead, streams }]);
     for (const { key, windowBytes } of this.#windows.tick(samples)) {
       if (key.destroyed || key.closed) continue;
-      key.settings({ initialWindowSize: windowBytes });
-      key.setLocalWindowSize(Math.max(windowBytes, 2 ** 16 - 1));
+      try {
+        key.settings({ initialWindowSize: windowBytes });
+        key.setLocalWindowSize(Math.max(windowBytes, 2 ** 16 - 1));
+      } catch {
+        // Node refuses more settings than it will wait for: this peer acknowledges none, and is no HTTP/2 peer.
+        key.destroy();
+      }
     }
     for (const [session, { streams }] of this.#active)
       if (streams === 0 && this.#windows.windowBytes(session) === this.#openingBytes) this.#active.delete(session);
