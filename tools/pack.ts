@@ -29,7 +29,7 @@ interface Package {
 const PACKAGES: readonly Package[] = [
   {
     folder: 'client',
-    entries: ['clients/typescript/index.ts'],
+    entries: ['clients/typescript/index.ts', 'lib/wire/crc32c-none.ts'],
     files: [
       ['proto', 'proto'],
       ['LICENSE', 'LICENSE'],
@@ -39,6 +39,7 @@ const PACKAGES: readonly Package[] = [
       name: 'sluice-client',
       description: 'Client of Sluice, a messaging and streaming platform',
       engines: { node: '>=20' },
+      imports: { '#crc32c-native': './dist/lib/wire/crc32c-none.js' },
       exports: { '.': { types: './dist/clients/typescript/index.d.ts', default: './dist/clients/typescript/index.js' } },
       dependencies: pick(['@grpc/grpc-js', '@grpc/proto-loader']),
     },
@@ -57,6 +58,7 @@ const PACKAGES: readonly Package[] = [
       description: 'Messaging and streaming with computing and storage apart: the server and its command line',
       engines: { node: '>=22.22' },
       bin: { sluice: './bin/sluice' },
+      imports: { '#crc32c-native': '@node-rs/crc32' },
       exports: { '.': { types: './dist/services/standalone/start.d.ts', default: './dist/services/standalone/start.js' } },
       dependencies: manifest.dependencies,
     },
@@ -70,14 +72,14 @@ function pick(names: readonly string[]): Record<string, string> {
 const { values } = parseArgs({ options: { to: { type: 'string', default: 'dist' } } });
 const target = resolve(values.to);
 
-/** Copies the sources, tests left out, with every `#…` import made relative. */
+/** Copies the sources, tests left out, with every `#lib` and `#clients` import made relative. */
 function stage(from: string): void {
   for (const name of readdirSync(from)) {
     const path = join(from, name);
     if (statSync(path).isDirectory()) stage(path);
     else if (/(?<!\.test|\.bench)\.ts$/.test(name)) {
       const toRoot = relative(from, '.');
-      const text = readFileSync(path, 'utf8').replaceAll(/(\bfrom |^import |\bimport\()'#/gm, `$1'${toRoot}/`);
+      const text = readFileSync(path, 'utf8').replaceAll(/(\bfrom |^import |\bimport\()'#(lib|clients)\//gm, `$1'${toRoot}/$2/`);
       mkdirSync(dirname(join(STAGE, path)), { recursive: true });
       writeFileSync(join(STAGE, path), text);
     }
