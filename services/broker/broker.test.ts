@@ -264,4 +264,50 @@ describe('broker', () => {
     expect(logger.lines.some(line => line.message.includes('storage limit'))).toBe(true);
     expect(broker.status().openPartitions).toBeGreaterThan(0);
   });
+
+  it('looks after partitions that nobody opens: what is past its retention goes, and counts towards the limit until then', async () => {
+    const cluster = testCluster();
+    const before = await start(cluster);
+    for (const topic of ['a', 'b']) await before.stub.send({ topic, batch: messages('x'.repeat(100_000)) });
+    await before.broker.close(0);
+    const { broker, stub } = await start(cluster, {
+      sweep: { firstMs: 0, everyMs: 100 },
+      partition: { trimBytesMin: 1, checkpointIntervalMs: 100, rollAgeMs: 1 },
+    });
+    const { topic } = await stub
+      .admin('UpdateTopic', { name: 'a', policies: { retention_ms: 1 } })
+      .then(() => stub.admin('DescribeTopic', { name: 'b' }));
+    expect(topic.partitions).toBe(1);
+    await until(() => userBytes(cluster) < 150_000, 15_000);
+    expect(userBytes(cluster)).toBeGreaterThan(100_000);
+    const read = stub.read({ topic: 'b', start: { earliest: true } });
+    await until(() => read.ended);
+    expect(read.texts()[0]).toHaveLength(100_000);
+    expect(broker.catalog.state.topicCount).toBe(2);
+  });
+
+  it('lets a reader go on at the start when what it wanted is trimmed', async () => {
+    const { stub, broker } = await start(testCluster(), {
+      partition: { trimBytesMin: 1, checkpointIntervalMs: 100 },
+      log: { ledgerBytesMax: MIB },
+    });
+    const payload = 'x'.repeat(300_000);
+    const reader = new Stub(broker.address, { 'grpc-node.flow_control_window': 65_536 });
+    closing.push(() => reader.close());
+    for (let i = 0; i < 120; i++) await stub.send({ topic: 't', batch: messages(`${i} ${payload}`) });
+    const read = reader.read({ topic: 't', start: { earliest: true }, follow: true });
+    read.call.pause();
+    await new Promise(resolve => setTimeout(resolve, 300));
+    await stub.admin('UpdateTopic', { name: 't', policies: { retention_ms: 1 } });
+    const startOffset = async () => (await stub.admin('DescribeTopic', { name: 't' })).partitions[0].start_offset;
+    for (const end = Date.now() + 15_000; (await startOffset()) < 110 && Date.now() < end; )
+      await new Promise(resolve => setTimeout(resolve, 100));
+    expect(await startOffset()).toBeGreaterThan(110);
+    await stub.admin('UpdateTopic', { name: 't', policies: { retention_ms: -1 } });
+    await stub.send({ topic: 't', batch: messages('last') });
+    read.call.resume();
+    await until(() => read.all('deliveries').at(-1)?.batch.messages[0].payload.toString() === 'last', 15_000);
+    expect(read.failure).toBeNull();
+    expect(read.all('deliveries').length).toBeLessThan(121);
+  });
 });

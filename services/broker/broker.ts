@@ -19,7 +19,7 @@ import { LOG_DEFAULTS, type LogDeps, type LogSettings, newFirstLedger, openParti
 import { declareBrokerMetrics, type MetricSink } from './metrics.ts';
 import { Partitions, type PartitionsLimits } from './ownership/partitions.ts';
 import { Purges } from './ownership/purge.ts';
-import { StorageLimit } from './ownership/storage-limit.ts';
+import { StorageLimit, type SweepRhythm } from './ownership/storage-limit.ts';
 import type { EffectivePolicies } from './partition/api.ts';
 import { CursorWriter } from './partition/cursor-writer.ts';
 import { type OwnedPartition, openPartition } from './partition/partition.ts';
@@ -47,6 +47,7 @@ export interface BrokerSettings {
   readonly policies: EffectiveSettings;
   /** Bytes of all topics together; -1: no limit. */
   readonly storageLimitBytes: number;
+  readonly sweep?: SweepRhythm;
 }
 
 export interface BrokerDeps {
@@ -181,7 +182,7 @@ class RunningBroker implements Broker {
     this.#edge = edge;
     const purges = new Purges(this.#logDeps, catalog, this.#partitions);
     this.#purges = purges;
-    this.#storageLimit = new StorageLimit(this.#logDeps, catalog, this.#partitions, settings.storageLimitBytes);
+    this.#storageLimit = new StorageLimit(this.#logDeps, catalog, this.#partitions, settings.storageLimitBytes, settings.sweep);
     const contract = loadContract();
     this.#server = await createRpcServer(
       { ...RPC_DEFAULTS, ...settings.rpc, listen: settings.listen },

@@ -20,8 +20,13 @@ interface Closed {
   readonly endedMs: number | null;
 }
 
-const SWEEP_MS = 60_000;
-const FIRST_SWEEP_MS = 5_000;
+/** When partitions that are not open are looked after. */
+export interface SweepRhythm {
+  readonly firstMs: number;
+  readonly everyMs: number;
+}
+
+export const SWEEP_DEFAULTS: SweepRhythm = { firstMs: 5_000, everyMs: 60_000 };
 /** Partitions asked about in one request, and in one go. */
 const BATCH = 200;
 /** A partition that was opened for its retention is left alone for a while. */
@@ -33,6 +38,7 @@ export class StorageLimit {
   readonly #catalog: Catalog;
   readonly #partitions: Partitions;
   readonly #limitBytes: number;
+  readonly #rhythm: SweepRhythm;
   #closed = new Map<PartitionId, Closed>();
   readonly #visited = new Map<PartitionId, number>();
   #visits = 0;
@@ -45,12 +51,13 @@ export class StorageLimit {
   /** Ledgers freed because of the limit. */
   trims = 0;
 
-  constructor(deps: LogDeps, catalog: Catalog, partitions: Partitions, limitBytes: number) {
+  constructor(deps: LogDeps, catalog: Catalog, partitions: Partitions, limitBytes: number, rhythm: SweepRhythm = SWEEP_DEFAULTS) {
     this.#deps = deps;
     this.#catalog = catalog;
     this.#partitions = partitions;
     this.#limitBytes = limitBytes;
-    this.#nextSweepMs = deps.world.clock.now() + FIRST_SWEEP_MS;
+    this.#rhythm = rhythm;
+    this.#nextSweepMs = deps.world.clock.now() + rhythm.firstMs;
   }
 
   /** About once a second. */
@@ -61,7 +68,7 @@ export class StorageLimit {
         .catch(error => this.#deps.world.logger.error('looking after closed partitions failed', { error: String(error) }))
         .finally(() => {
           this.#sweeping = false;
-          this.#nextSweepMs = this.#deps.world.clock.now() + SWEEP_MS;
+          this.#nextSweepMs = this.#deps.world.clock.now() + this.#rhythm.everyMs;
         });
     }
     this.#count();

@@ -90,7 +90,13 @@ class ReadStream implements LongCall {
         continue;
       }
       const found = await partition.read(at, packBytes);
-      if (isFailure(found)) return found;
+      if (isFailure(found)) {
+        // Trimmed meanwhile: what is below the start means the start.
+        const { startOffset } = partition.status();
+        if (found.code !== 'invalid_argument' || startOffset <= at) return found;
+        at = startOffset;
+        continue;
+      }
       const last = at;
       const response: DeliveryFrame[] = [];
       for (const entry of found.entries) {

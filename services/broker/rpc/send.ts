@@ -44,28 +44,35 @@ async function send(edge: Edge, turns: SendTurns, message: Buffer): Promise<Buff
   const checked = checkRequest(request);
   if (isFailure(checked)) return checked;
   if (edge.intakePool.isFull) return fail('overloaded', 'the server has taken in as much as it may', {}, 100);
+  const topic = await edge.findOrCreateTopic(request.topic, request.topicId);
+  if (isFailure(topic)) return topic;
+  if (request.partition !== null && request.partition >= topic.partitions) return noSuchPartition('partition', request.partition, topic);
+  const parts = split(request, checked, topic, turns);
+  const stored = storeAll(edge, topic, request, parts);
+  if (!request.ackNone) return answer(topic, parts, await stored);
+  stored.catch(error => edge.logger.error('a Send call without acknowledgement failed', { error: String(error) }));
+  return encodeSendResponse({ results: [], topicId: topic.id });
+}
+
+/** What a caller of a unary call looks at is its status, so a request that was refused whole is a refused call. */
+function answer(topic: TopicView, parts: readonly Part[], stored: readonly (StoredBatch | Failure)[]): Buffer | Failure {
+  const failures = stored.filter(isFailure);
+  const [first] = failures;
+  if (first && failures.length === stored.length) return failures.find(failure => failure.stored === 'unknown') ?? first;
+  return encodeSendResponse({ results: resultsOf(parts, stored), topicId: topic.id });
+}
+
+/** The bytes count as taken in until every part is answered, whether or not anybody waits for that. */
+async function storeAll(
+  edge: Edge,
+  topic: TopicView,
+  request: SendRequestFrame,
+  parts: readonly Part[],
+): Promise<readonly (StoredBatch | Failure)[]> {
   const bytes = request.batchView.length;
   edge.intakePool.take(bytes);
   try {
-    const topic = await edge.findOrCreateTopic(request.topic, request.topicId);
-    if (isFailure(topic)) return topic;
-    if (request.partition !== null && request.partition >= topic.partitions) return noSuchPartition('partition', request.partition, topic);
-    const parts = split(request, checked, topic, turns);
-    const under = Promise.all(parts.map(part => store(edge, topic, request, part)));
-    if (request.ackNone) {
-      under.catch(error => edge.logger.error('a Send call without acknowledgement failed', { error: String(error) }));
-      return encodeSendResponse({ results: [], topicId: topic.id });
-    }
-    const results = resultsOf(parts, await under);
-    // A request that was refused whole is a refused call: what a caller of a unary call looks at is the status.
-    const first = results[0]?.outcome;
-    if (results.length > 0 && first?.kind === 'error' && results.every(({ outcome }) => outcome.kind === 'error')) {
-      const failures = parts.map(part => part.failure).filter(failure => failure !== null);
-      const unknown = failures.find(failure => failure.stored === 'unknown');
-      const failure = unknown ?? failures[0];
-      if (failure) return failure;
-    }
-    return encodeSendResponse({ results, topicId: topic.id });
+    return await Promise.all(parts.map(part => store(edge, topic, request, part)));
   } finally {
     edge.intakePool.give(bytes);
   }
@@ -92,12 +99,11 @@ interface Part {
   readonly batchView: Buffer;
   /** [index in the request, count] of each run, in order. */
   readonly runs: (readonly [number, number])[];
-  failure: Failure | null;
 }
 
 function split(request: SendRequestFrame, batch: AdmittedBatch, topic: TopicView, turns: SendTurns): Part[] {
   const { count } = batch.info;
-  const whole = (partition: number): Part[] => [{ partition, batch, batchView: request.batchView, runs: [[0, count]], failure: null }];
+  const whole = (partition: number): Part[] => [{ partition, batch, batchView: request.batchView, runs: [[0, count]] }];
   if (request.partition !== null) return whole(request.partition);
   if (topic.partitions === 1) return whole(0);
   const keyless = keylessPartition(request, topic, turns);
@@ -145,7 +151,7 @@ function gather(batchView: Buffer, batch: AdmittedBatch, runsOf: ReadonlyMap<num
       crc: crc32c(view),
       keyHashes: null,
     };
-    parts.push({ partition, batch: admitted, batchView: view, runs, failure: null });
+    parts.push({ partition, batch: admitted, batchView: view, runs });
   }
   return parts;
 }
@@ -154,7 +160,6 @@ async function store(edge: Edge, topic: TopicView, request: SendRequestFrame, pa
   const result = await storeIn(edge, topic, request, part);
   const metrics = edge.metrics;
   if (isFailure(result)) {
-    part.failure = result;
     metrics.refusedBatches += 1;
   } else {
     metrics.publishedBatches += 1;
