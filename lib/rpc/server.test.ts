@@ -1,5 +1,6 @@
 import http2 from 'node:http2';
 import net from 'node:net';
+import { gzipSync } from 'node:zlib';
 import { Client, credentials, type ServerDuplexStream } from '@grpc/grpc-js';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { Clock, Logger } from '#lib/runtime/ports.ts';
@@ -166,6 +167,39 @@ describe('rpc server', () => {
     expect((await end).code).toBe(8);
     publish(server).write(Buffer.alloc(MIB));
     await until(() => received.length === 1);
+  });
+
+  it('refuses a length of 2^32 - 1, and what unpacks to more than is allowed, without making room for either', async () => {
+    const { server, received } = await start({ messageBytesMax: MIB });
+    const end = (bytes: Buffer, headers: Record<string, string> = {}) =>
+      new Promise<string>(resolve => {
+        const session = http2.connect(`http://${server.address}`);
+        closing.push(() => session.destroy());
+        const path = '/sluice.v1.Messaging/Publish';
+        const stream = session.request({
+          ':method': 'POST',
+          ':path': path,
+          'content-type': 'application/grpc',
+          te: 'trailers',
+          ...headers,
+        });
+        const look = (found: http2.IncomingHttpHeaders) => {
+          if (found['grpc-status'] !== undefined) resolve(String(found['grpc-status']));
+        };
+        stream.on('response', look);
+        stream.on('trailers', look);
+        stream.on('error', () => {});
+        stream.resume();
+        stream.write(bytes);
+      });
+    const before = process.memoryUsage().rss;
+    expect(await end(Buffer.from([0, 0xff, 0xff, 0xff, 0xff, 1, 2, 3]))).toBe('8');
+    const bomb = gzipSync(Buffer.alloc(64 * MIB));
+    const head = Buffer.from([1, 0, 0, 0, 0]);
+    head.writeUInt32BE(bomb.length, 1);
+    expect(await end(Buffer.concat([head, bomb]), { 'grpc-encoding': 'gzip' })).toBe('8');
+    expect(process.memoryUsage().rss - before).toBeLessThan(150 * MIB);
+    expect(received).toEqual([]);
   });
 
   it('notices a peer that no longer answers', async () => {

@@ -230,6 +230,34 @@ describe('broker', () => {
     expect(await stub.admin('DescribeTopic', { name: 't' })).toMatchObject({ partitions: [{ messages: 100 }] });
   });
 
+  it('answers what is under way before it stops, and says why the rest ends', async () => {
+    const { broker, cluster } = await start();
+    const own = new Stub(broker.address);
+    closing.push(() => own.close());
+    const producer = own.publish();
+    producer.write({ open: [{ handle: 1, topic: 't', name: 'p', instance: 1 }] });
+    const consumer = own.subscribe();
+    consumer.write({ attach: [{ handle: 1, topic: 't', subscription: 's' }] });
+    await until(() => producer.all('opened').length === 1 && consumer.all('attached').length === 1);
+    cluster.bookies.hold();
+    for (let i = 1; i <= 5; i++)
+      producer.write({ batches: [{ handle: 1, sequence: i, prev_sequence: i - 1, info: { count: 1 }, batch: messages(`m${i}`) }] });
+    await until(() => broker.edge.intakePool.bytes > 0 && broker.edge.metrics.requests >= 7);
+    const closed = broker.close();
+    await new Promise(resolve => setTimeout(resolve, 20));
+    cluster.bookies.release();
+    await closed;
+    await until(() => producer.failure !== null && consumer.failure !== null);
+    expect(producer.all('results').map((result: Message) => result.stored?.count)).toEqual([1, 1, 1, 1, 1]);
+    expect(producer.all('closed')).toMatchObject([{ handle: 1, error: { reason: 'unavailable' } }]);
+    expect(consumer.all('detached')).toHaveLength(1);
+    expect(producer.failure).toMatchObject({ code: 'unavailable' });
+    const { stub } = await start(cluster);
+    const read = stub.read({ topic: 't', start: { earliest: true } });
+    await until(() => read.ended);
+    expect(read.texts()).toEqual(['m1', 'm2', 'm3', 'm4', 'm5']);
+  });
+
   it('applies changed policies to partitions that are open', async () => {
     const { stub } = await start(testCluster(), { partition: { trimBytesMin: 1, checkpointIntervalMs: 100 } });
     await stub.send({ topic: 't', batch: messages('a') });

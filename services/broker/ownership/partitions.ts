@@ -131,10 +131,10 @@ export class Partitions {
     for (const wake of this.#queue.splice(0)) wake();
     const ends: Promise<unknown>[] = [];
     for (const slot of [...this.#slots.values()]) {
-      this.#endLeases(slot, STOPPING);
       if (slot.state.kind === 'open') {
         const { partition } = slot.state;
-        ends.push(this.#close(slot, partition, () => partition.close()));
+        // What is pending is answered first, then its producers hear why it ends.
+        ends.push(this.#close(slot, partition, () => partition.close()).then(() => this.#endLeases(slot, STOPPING)));
       } else if (slot.state.kind === 'closing') {
         // A purge may wait for bookies that are away: it is given up, and goes on with the next broker.
         ends.push(slot.state.partition.close(), slot.state.done);
