@@ -243,10 +243,11 @@ describe('rpc server', () => {
   });
 
   it('closes: running calls end, the port is free again', async () => {
-    const { server, ended } = await start();
+    const { server, ended, received } = await start();
     const stream = publish(server);
     stream.write(Buffer.from('x'));
-    await until(() => server.counts().connections === 1);
+    await until(() => received.length === 1);
+    expect(server.counts().connections).toBe(1);
     await server.close(50);
     await until(() => ended.length === 1);
     expect(server.counts().connections).toBe(0);
