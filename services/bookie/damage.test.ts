@@ -145,13 +145,21 @@ async function overEach(taken: Sample, name: RegExp, change: 'flip' | 'cut', ste
   const outcomes: Record<string, number> = {};
   for (const [path, good] of taken.image) {
     if (!name.test(path)) continue;
-    for (let from = 0; from < good.length; from += AT_ONCE * step) {
-      const places = Array.from({ length: AT_ONCE }, (_, n) => from + n * step).filter(at => at < good.length);
+    // The zeros that a file has ahead: a few of them stand for all.
+    const size = good.length - zerosAtEnd(good) + Math.min(40, zerosAtEnd(good));
+    for (let from = 0; from < size; from += AT_ONCE * step) {
+      const places = Array.from({ length: AT_ONCE }, (_, n) => from + n * step).filter(at => at < size);
       for (const outcome of await Promise.all(places.map(at => examineChanged(taken, path, good, at, change))))
         outcomes[outcome] = (outcomes[outcome] ?? 0) + 1;
     }
   }
   return outcomes;
+}
+
+function zerosAtEnd(bytes: Buffer): number {
+  let count = 0;
+  while (count < bytes.length && bytes[bytes.length - 1 - count] === 0) count++;
+  return count;
 }
 
 async function examineChanged(taken: Sample, path: string, good: Buffer, at: number, change: 'flip' | 'cut'): Promise<string> {

@@ -65,6 +65,7 @@ export class Keeper {
   #sweepWanted = false;
   #sweepTimer: Timer | undefined;
   #stalled = false;
+  readonly #onStalled: (() => void)[] = [];
   #stopped = false;
   #closing = false;
   /** Segments that could not be rewritten because something in them is damaged: left alone. */
@@ -102,10 +103,12 @@ export class Keeper {
     this.kick();
   }
 
-  /** Flushes all that is in memory now. */
+  /** Flushes all that is in memory now. Ends early when the disk is too full for it. */
   async flush(): Promise<void> {
     this.flushSoon();
-    while (this.#running) await this.#running;
+    while (this.#running && !this.#stalled)
+      await Promise.race([this.#running, new Promise<void>(resolve => this.#onStalled.push(resolve))]);
+    this.#onStalled.length = 0;
   }
 
   /** Flushes once more, so that the next start is quick, unless there is no space for it; then does nothing any more. */
@@ -144,7 +147,11 @@ export class Keeper {
         this.#running = undefined;
         this.kick();
       },
-      error => endProcess(this.#parts.world, 'the bookie could not store what it holds', error),
+      error => {
+        this.#running = undefined;
+        this.#stopped = true;
+        endProcess(this.#parts.world, 'the bookie could not store what it holds', error);
+      },
     );
   }
 
@@ -160,17 +167,19 @@ export class Keeper {
     }
   }
 
-  /** Repeats a step while the disk is full; undefined when the keeper is stopped meanwhile. */
-  async #insist<T>(step: () => Promise<T>): Promise<T | undefined> {
+  /** Repeats a step while the disk is full; undefined when the keeper closes meanwhile. `relief` may make space before each new try. */
+  async #insist<T>(step: () => Promise<T>, relief?: () => Promise<void>): Promise<T | undefined> {
     for (;;) {
       try {
         const result = await step();
         this.#stalled = false;
         return result;
       } catch (error) {
-        if (!(error instanceof DiskError) || error.reason !== 'full') throw error;
+        if (!isFull(error)) throw error;
         if (!this.#stalled) this.#parts.world.logger.warn('the disk is full: flushing waits for space', { path: error.path });
         this.#stalled = true;
+        for (const resolve of this.#onStalled.splice(0)) resolve();
+        await relief?.();
         if (!this.#closing) await this.#pause(RETRY_MS);
         if (this.#closing) return this.#giveUp();
       }
@@ -220,7 +229,11 @@ export class Keeper {
     const sources = parts.map(
       ({ ledger, list }): RunSource => ({ ledgerView: ledger.idView, state: ledger.replica.state(), batches: [list.entries] }),
     );
-    return this.#insist(() => writeSegment(world.disk, segments.path(segment), segment, clusterId, sources));
+    // While this waits, nothing is under way in the manifest: what was deleted can make the space.
+    return this.#insist(
+      () => writeSegment(world.disk, segments.path(segment), segment, clusterId, sources),
+      () => this.#dropDead(),
+    );
   }
 
   async #commitFlush(whole: boolean, said: Said, written: WrittenSegment | null, position: JournalPosition): Promise<true> {
@@ -233,16 +246,22 @@ export class Keeper {
     return true;
   }
 
-  /** Removes the files that no slice uses. Their ledgers' tombstones go into the manifest with it. */
+  /** Removes the files that no slice uses. Their ledgers' tombstones go into the manifest with it. Without space for that: another time. */
   async #dropDead(): Promise<void> {
     const { ledgers, segments, manifest, journal } = this.#parts;
     const live = liveBytes(ledgers);
     const dead = [...segments.all()].filter(({ segment }) => !live.has(segment));
     if (dead.length === 0) return;
     await new Promise<void>(resolve => journal.whenDurable(resolve));
-    const edits = [...sayings(changesSaid(ledgers.takeDeletions())), ...dead.map(({ segment }) => removed(segment))];
-    const done = await this.#insist(() => manifest.commit(edits).then(() => true));
-    if (done) for (const { segment } of dead) await segments.drop(segment);
+    const deletions = ledgers.takeDeletions();
+    try {
+      await manifest.commit([...sayings(changesSaid(deletions)), ...dead.map(({ segment }) => removed(segment))]);
+    } catch (error) {
+      if (!isFull(error)) throw error;
+      ledgers.returnDeletions(deletions);
+      return;
+    }
+    for (const { segment } of dead) await segments.drop(segment);
   }
 
   /** Copies what is left of one mostly dead segment into a new one. */
@@ -296,3 +315,5 @@ export class Keeper {
 function isSparse({ entryBytes }: SegmentInfo, live: number): boolean {
   return live < entryBytes * LIVE_SHARE_MIN && entryBytes - live >= DEAD_BYTES_MIN;
 }
+
+const isFull = (error: unknown): error is DiskError => error instanceof DiskError && error.reason === 'full';

@@ -61,9 +61,6 @@ async function open(world: World, config: BookieConfig, lock: FolderLock): Promi
   const scrubber = new Scrubber(world, ledgers, segments, config.scrubBytesPerSecond, config.scrubInterval);
   const bookie = new Bookie({ world, folder, identity, ledgers, cache, segments, journal, keeper, reads, space, scrubber }, closeRest);
   scrubber.start();
-  keeper.recorded(journal.usage().liveBytes);
-  // Each start begins a journal file; many short lives in a row must not use them up.
-  if (journal.usage().files * 2 > config.journalFilesMax) keeper.relieve();
   keeper.sweep();
   // What was replayed goes to a segment now: each restart begins another journal file, and only a flush lets the old ones go.
   // After many short lives it is done before anything is served, or a server that is killed again and again would run out of journal.

@@ -7,8 +7,9 @@ import { DiskError, type Timer, type World } from '#lib/runtime/ports.ts';
 import type { PartitionId } from '#lib/types/brands.ts';
 
 const CHECK_MS = 1000;
-/** Looked at earlier when so much has been written since. */
-const CHECK_BYTES = 16 * 1024 * 1024;
+/** Looked at earlier when a part of what is kept free has been written since, within these bounds. */
+const CHECK_BYTES_MIN = 64 * 1024;
+const CHECK_BYTES_MAX = 16 * 1024 * 1024;
 /** Of a small disk, not more than this part is kept free. */
 const RESERVED_SHARE_MAX = 0.05;
 
@@ -17,6 +18,7 @@ export class Space {
   readonly #folder: string;
   readonly #reservedBytes: number;
   readonly #partitionBytesMax: number;
+  readonly #checkBytes: number;
   readonly #spent = new Map<PartitionId, number>();
   #isFull = false;
   #freeBytes = Number.MAX_SAFE_INTEGER;
@@ -30,6 +32,7 @@ export class Space {
     this.#folder = folder;
     this.#reservedBytes = reservedBytes;
     this.#partitionBytesMax = partitionBytesMax;
+    this.#checkBytes = Math.max(CHECK_BYTES_MIN, Math.min(reservedBytes / 8, CHECK_BYTES_MAX));
   }
 
   get isFull(): boolean {
@@ -49,7 +52,7 @@ export class Space {
   wrote(partition: PartitionId, bytes: number): void {
     if (this.#isFull) this.#spent.set(partition, (this.#spent.get(partition) ?? 0) + bytes);
     this.#writtenBytes += bytes;
-    if (this.#writtenBytes >= CHECK_BYTES) void this.check();
+    if (this.#writtenBytes >= this.#checkBytes) void this.check();
     else this.#timer ??= this.#world.clock.after(CHECK_MS, this.#onTimer);
   }
 

@@ -3,7 +3,7 @@
 //   0    header   magic "SLMF", version u32, sequence u64, nonce 8, 0 u32, CRC of these
 //   32   records  magic "SLMR", CRC u32 over the rest, nonce 8, position u64, length u32, payload: an edit
 //
-// A record is applied whole or not at all. It is synced before the next one is written, and after each edit an empty one (a *cover*) is
+// Behind the last record there may be zeros: space that the file has for the next ones. A record is applied whole or not at all. It is synced before the next one is written, and after each edit an empty one (a *cover*) is
 // synced too, before anything relies on it: so an invalid record with a valid one behind it was durable and is damaged, whereas an invalid
 // end is the tail of a crash. The nonce and the position in each record make the search behind an invalid one trust no length.
 
@@ -159,7 +159,7 @@ export function readManifest(view: Buffer): ManifestContent {
     if (end === undefined) break;
     at = end;
   }
-  if (header && at === view.length) return { kind: 'clean', edits, nonce: header, end: at };
+  if (header && isZero(view, at)) return { kind: 'clean', edits, nonce: header, end: at };
   const valid = at;
   let found = false;
   for (let from = header ? at : 0; ; ) {
@@ -174,6 +174,12 @@ export function readManifest(view: Buffer): ManifestContent {
     edits,
     what: header ? `a damaged record at byte ${valid} of the manifest` : "the manifest's header is damaged",
   };
+}
+
+/** True when nothing but zeros follows. */
+function isZero(view: Buffer, from: number): boolean {
+  for (let at = from; at < view.length; at++) if (view[at] !== 0) return false;
+  return true;
 }
 
 /** The nonce; a version number when it is a newer one; undefined when the header does not hold. */

@@ -179,6 +179,13 @@ export class Ledgers {
     return { ...changes, dirty: new Set() };
   }
 
+  /** Takes back what `takeDeletions` gave, because it could not be said. */
+  returnDeletions({ tombstones, forgotten, floors }: LedgerChanges): void {
+    for (const tombstone of tombstones) if (this.#tombstones.get(tombstone.ledger) === tombstone) this.#changes.tombstones.add(tombstone);
+    for (const id of forgotten) this.#changes.forgotten.add(id);
+    for (const floor of floors) if (this.floor(floor.partition) === floor) this.#changes.floors.add(floor);
+  }
+
   /** Without a tombstone: only what lies below a floor. */
   remove(ledger: HeldLedger): void {
     this.#held.delete(ledger.id);
