@@ -43,7 +43,7 @@ export const RPC_DEFAULTS: Omit<RpcServerConfig, 'listen'> = {
   streamsPerConnectionMax: 1_000,
   // A full batch (8 MiB) with the columns of its index.
   messageBytesMax: 12 * MIB,
-  keepaliveTimeMs: 4_000,
+  keepaliveTimeMs: 3_000,
   keepaliveTimeoutMs: 4_000,
   windowOpeningBytes: 64 * KIB,
   windowMaxBytes: 4 * MIB,

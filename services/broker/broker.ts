@@ -77,7 +77,7 @@ export const EDGE_DEFAULTS: EdgeLimits = {
   streamRequestsMax: 10_000,
   handlesMax: 10_000,
   responsePackBytes: 512 * KIB,
-  keepaliveMs: 4_000,
+  keepaliveMs: 3_000,
 };
 
 export const PARTITIONS_DEFAULTS: PartitionsLimits = { openMax: 2_000, idleCloseMs: 60_000, openingMax: 16 };
