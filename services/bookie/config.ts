@@ -44,6 +44,13 @@ export const bookieSchema = defineSchema(
       max: '1GiB',
       doc: 'Bytes that may wait for the journal; beyond it writers are pushed back.',
     },
+    manifestBytes: {
+      type: 'bytes',
+      default: '4MiB',
+      min: '4KiB',
+      max: '256MiB',
+      doc: 'The manifest is written anew when it has grown to this, and to three times what it took the last time.',
+    },
     reservedDisk: {
       type: 'bytes',
       default: '1GiB',
@@ -83,7 +90,7 @@ export const bookieSchema = defineSchema(
     groups: [
       {
         title: 'Journal and write cache',
-        keys: ['writeCacheBytes', 'journalFileBytes', 'journalFilesMax', 'journalGroupBytes', 'journalQueueBytes'],
+        keys: ['writeCacheBytes', 'journalFileBytes', 'journalFilesMax', 'journalGroupBytes', 'journalQueueBytes', 'manifestBytes'],
       },
       { title: 'Disk space', keys: ['reservedDisk', 'reservedPartitionBytes'] },
       { title: 'Reading stored data', keys: ['readsMax', 'readBytes', 'scrubBytesPerSecond', 'scrubInterval'] },

@@ -32,7 +32,6 @@ import { type RunSource, type WrittenSegment, writeSegment } from './segments/wr
 const RETRY_MS = 1000;
 /** Deletions come in crowds: one look at the segments serves many. */
 const SWEEP_AFTER_MS = 200;
-const MANIFEST_REWRITE_BYTES = 4 * 1024 * 1024;
 /** A segment is rewritten when less than this part of it still counts. */
 const LIVE_SHARE_MIN = 0.4;
 /** Less is not worth the writing. */
@@ -56,6 +55,8 @@ export interface KeeperParts {
   readonly journal: TrimmableJournal;
   /** A cut is due when so many bytes were journalled since the last one, whatever the cache holds. */
   readonly cutBytes: number;
+  /** The manifest is not written anew before it has this size. */
+  readonly manifestBytes: number;
 }
 
 export class Keeper {
@@ -198,7 +199,7 @@ export class Keeper {
   async #flushOnce(): Promise<void> {
     const { world, ledgers, cache, segments, manifest, journal } = this.#parts;
     const began = world.clock.monotonic();
-    const whole = manifest.isWorthRewriting(MANIFEST_REWRITE_BYTES);
+    const whole = manifest.isWorthRewriting(this.#parts.manifestBytes);
     const position = journal.end;
     this.#recordedBytes = 0;
     const said = whole ? everything(ledgers) : changesSaid(ledgers.takeChanges());

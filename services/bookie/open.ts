@@ -52,7 +52,8 @@ async function open(world: World, config: BookieConfig, lock: FolderLock): Promi
   const space = new Space(world, folder, config.reservedDisk, config.reservedPartitionBytes);
   await space.check();
   const cutBytes = (config.journalFileBytes * config.journalFilesMax) / 4;
-  const keeper = new Keeper({ world, clusterId: identity.clusterId, ledgers, cache, segments, manifest, journal, cutBytes });
+  const { manifestBytes } = config;
+  const keeper = new Keeper({ world, clusterId: identity.clusterId, ledgers, cache, segments, manifest, journal, cutBytes, manifestBytes });
   const reads = new Reads(world, segments, config.readsMax, config.readBytes);
   const closeRest = async () => {
     await manifest.close();

@@ -230,6 +230,7 @@ class SimulatedDisk implements SimDisk {
   }
 
   async write(life: Life, path: string, file: StoredFile, views: readonly Uint8Array[], position: number): Promise<void> {
+    if (life.over) await never();
     const bytes = Buffer.concat(views);
     const growth = Math.max(0, position + bytes.length - file.live.size);
     const room = this.faults.capacityBytes - this.usedBytes();
@@ -246,6 +247,7 @@ class SimulatedDisk implements SimDisk {
   }
 
   async resize(life: Life, file: StoredFile, size: number): Promise<void> {
+    if (life.over) await never();
     const change: Change = { kind: 'size', size, finished: false };
     file.live.truncate(size);
     file.changes.push(change);
@@ -254,6 +256,7 @@ class SimulatedDisk implements SimDisk {
   }
 
   async sync(life: Life, path: string, file: StoredFile): Promise<void> {
+    if (life.over) await never();
     const covered = new Set(file.changes.filter(change => change.finished));
     const reason = this.faults.sync?.(path) ?? null;
     await this.pause(life);
@@ -364,6 +367,9 @@ class SimFile implements DiskFile {
     if (writes && this.#readOnly) throw new DiskError('read_only', this.path, `${this.path} was opened for reading only`);
   }
 }
+
+/** A call of a life that is over changes nothing any more, wherever between two turns it was. */
+const never = (): Promise<never> => new Promise(() => {});
 
 function missing(path: string): DiskError {
   return new DiskError('missing', path, `${path} does not exist`);

@@ -39,6 +39,7 @@ export function smallConfig(folder = '/data'): BookieConfig {
     journalFilesMax: 8,
     journalGroupBytes: 64 * 1024,
     journalQueueBytes: 1024 * 1024,
+    manifestBytes: 4 * 1024,
     reservedDisk: 0,
     scrubBytesPerSecond: 0,
   };
