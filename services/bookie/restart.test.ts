@@ -21,6 +21,8 @@ interface Told {
   /** All entries ever sent, by position; `acked` of them were answered. */
   readonly sent: Buffer[];
   acked: number;
+  /** The highest `ackedEnd` that was sent: no seal may cut below. */
+  known: number;
   sealed: SealValue | null;
   sealAsked: SealValue | null;
   decided: boolean;
@@ -64,7 +66,7 @@ class Machine {
   async start(): Promise<void> {
     this.clock = simClock(this.clock.now());
     const world = simWorld(this.random.integer(1e9), { clock: this.clock, disk: this.disk, logger: this.logger });
-    this.bookie = await this.settle(createBookie(world, smallConfig()));
+    this.bookie = await this.settle(createBookie(world, { ...smallConfig(), journalFileBytes: 24 * 1024, journalFilesMax: 12 }));
   }
 
   crash(): void {
@@ -105,6 +107,7 @@ function step(machine: Machine): void {
   else if (action < 0.88) seal(machine, ledger);
   else if (action < 0.9) decide(machine, ledger);
   else if (action < 0.92) remove(machine, ledger);
+  else if (action < 0.97) takeOver(machine, ledger);
 }
 
 function create(machine: Machine): void {
@@ -114,6 +117,7 @@ function create(machine: Machine): void {
     asked: 1,
     sent: [],
     acked: 0,
+    known: 0,
     sealed: null,
     sealAsked: null,
     decided: false,
@@ -131,7 +135,8 @@ function append(machine: Machine, told: Told): void {
   const at = told.sent.length;
   const entry = testEntry(at, machine.random.bytes(machine.random.pick([0, 10, 300, 5000])));
   told.sent.push(entry);
-  const request = appendRequest(told.n, told.asked, entry, at, 0, told.acked, machine.random.chance(0.1));
+  told.known = Math.max(told.known, told.acked - machine.random.integer(30));
+  const request = appendRequest(told.n, told.asked, entry, at, 0, told.known, machine.random.chance(0.1));
   machine.send(request, reply => {
     if (reply.kind === 'appended') {
       expect(reply.end).toBe(at + 1);
@@ -158,11 +163,27 @@ function fence(machine: Machine, told: Told): void {
 
 function seal(machine: Machine, told: Told): void {
   if (told.sealAsked) return;
-  const value = { end: offset(told.acked), next: null };
+  // What was answered, but is not known to be acknowledged, may be cut.
+  const value = { end: offset(told.known + machine.random.integer(told.acked - told.known + 1)), next: null };
   told.sealAsked = value;
+  told.acked = value.end;
   machine.send({ kind: 'seal', ledger: testLedgerId(told.n), ballot: testBallot(told.asked), first: offset(0), value }, reply => {
     expect(['ok', 'busy', 'stale', 'refused']).toContain(reply.kind);
     if (reply.kind === 'ok') told.sealed = value;
+  });
+}
+
+/** A higher ballot that goes on behind a seal which nobody chose: what was cut is written again, by other bytes here. */
+function takeOver(machine: Machine, told: Told): void {
+  if (machine.pending > 0 || !told.sealed || told.decided) return;
+  const epoch = ++told.asked;
+  machine.send({ kind: 'fence', descriptor: testDescriptor(told.n, machine.id), ballot: testBallot(epoch), first: offset(0) }, reply => {
+    if (reply.kind !== 'fenced') return;
+    told.promised = Math.max(told.promised, epoch);
+    told.sent.length = reply.end;
+    told.acked = reply.end;
+    told.sealed = null;
+    told.sealAsked = null;
   });
 }
 
@@ -229,7 +250,9 @@ async function check(machine: Machine): Promise<void> {
     told.asked = Math.max(told.asked, told.promised);
     told.sent.length = end;
     told.acked = end;
-    const sealed = state.accepted ?? state.decided;
+    told.known = Math.max(told.known, state.ackedEnd ?? 0);
+    const isCurrent = state.accepted?.ballot.epoch === state.promised.epoch;
+    const sealed = state.decided ?? (isCurrent ? state.accepted : null);
     told.sealed = sealed && { end: sealed.end, next: sealed.next };
     told.sealAsked = told.sealed;
     told.decided = state.decided !== null;
