@@ -106,6 +106,8 @@ async function openStore(world: World, config: BookieConfig, identity: Identity)
   const isNew = opened.opening.kind === 'new' && filesThere.length === 0 && journalNames.length === 0;
   const problems = manifestProblems(opened, isNew);
   for (const edit of opened.edits) replay.edit(edit);
+  // What the manifest says need not be said to it again.
+  ledgers.takeChanges();
   if (problems.length > 0) await replayDirectories(world, segments, filesThere, replay, ledgers);
   // A journal must never be there without a manifest, so that a missing one is noticed.
   const manifest = opened.manifest ?? (isNew ? await Manifest.fresh(world, folders.manifest, []) : null);

@@ -176,13 +176,13 @@ function seal(machine: Machine, told: Told): void {
 /** A higher ballot that goes on behind a seal which nobody chose: what was cut is written again, by other bytes here. */
 function takeOver(machine: Machine, told: Told): void {
   if (machine.pending > 0 || !told.sealed || told.decided) return;
+  told.sealed = null;
   const epoch = ++told.asked;
   machine.send({ kind: 'fence', descriptor: testDescriptor(told.n, machine.id), ballot: testBallot(epoch), first: offset(0) }, reply => {
     if (reply.kind !== 'fenced') return;
     told.promised = Math.max(told.promised, epoch);
     told.sent.length = reply.end;
     told.acked = reply.end;
-    told.sealed = null;
     told.sealAsked = null;
   });
 }
